@@ -1,0 +1,119 @@
+//! The child: one arm at one point, pinned to its CPU, measured around each task it is given.
+
+use std::fs::File;
+use std::io::{BufRead, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
+
+use crate::arms::{self, Arm, ExchangeArm, Make, StreamArm};
+use crate::control::{Answer, Order, Task};
+use crate::loopback;
+use crate::machine::pin_to;
+use crate::measure::Start;
+use crate::point::{self, Point};
+
+/// What the parent wants sent.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Job {
+    #[arg(long)]
+    pub(crate) arm: String,
+    #[arg(long)]
+    pub(crate) point: String,
+    /// The file to send.
+    #[arg(long)]
+    pub(crate) data: PathBuf,
+    /// The CPU to run on.
+    #[arg(long)]
+    pub(crate) cpu: usize,
+    /// The process that started this one.
+    #[arg(long)]
+    pub(crate) parent: i32,
+}
+
+/// Runs until the parent closes stdin.
+pub(crate) fn run(job: &Job) -> Result<()> {
+    die_with_the_parent(job.parent)?;
+    // The parent is told what failed and says it; only what it cannot be told is said here.
+    serve_the_parent(job).or_else(|error| say(&Answer::Failed { message: format!("{error:#}") }))
+}
+
+fn die_with_the_parent(parent: i32) -> Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // The parent may have died before the line above.
+    let now = rustix::process::getppid().map(rustix::process::Pid::as_raw_nonzero);
+    ensure!(now.is_some_and(|now| now.get() == parent), "the parent is gone");
+    Ok(())
+}
+
+fn serve_the_parent(job: &Job) -> Result<()> {
+    pin_to(job.cpu)?;
+    let point = point::named(&job.point).context("no such point")?;
+    let arm = arms::named(&job.arm, point).context("no such arm for this point")?;
+    let file = File::open(&job.data).context("the data file cannot be opened")?;
+    let connections = gather(point)?;
+    let mut worker = Worker::make(arm, file, connections)?;
+    while let Some(order) = hear()? {
+        let Order::Run(task) = order else { bail!("out of step: {order:?}") };
+        let start = Start::now();
+        worker.run(task)?;
+        ensure!(hear()? == Some(Order::Received), "the parent did not confirm");
+        say(&Answer::Measured(start.used()))?;
+    }
+    Ok(())
+}
+
+/// Accepts as many connections as the point has.
+fn gather(point: &Point) -> Result<Vec<TcpStream>> {
+    let (listener, port) = loopback::listen()?;
+    say(&Answer::Listening { port })?;
+    let mut connections = Vec::new();
+    let mut congestion = String::new();
+    for _ in 0..point.shape.connections() {
+        let socket = loopback::accept(&listener)?;
+        congestion = loopback::prepare(&socket)?;
+        connections.push(socket);
+    }
+    say(&Answer::Connected { congestion })?;
+    Ok(connections)
+}
+
+/// An arm that was made and waits for work.
+enum Worker {
+    Stream(Box<dyn StreamArm>),
+    Exchange(Box<dyn ExchangeArm>),
+}
+
+impl Worker {
+    fn make(arm: &Arm, file: File, mut connections: Vec<TcpStream>) -> Result<Self> {
+        Ok(match arm.make {
+            Make::Stream(make) => {
+                Worker::Stream(make(file, connections.pop().context("no connection")?)?)
+            }
+            Make::Exchange(make) => Worker::Exchange(make(file, connections)?),
+        })
+    }
+
+    fn run(&mut self, task: Task) -> Result<()> {
+        match (self, task) {
+            (Worker::Stream(arm), Task::Send(span)) => arm.send(span),
+            (Worker::Exchange(arm), Task::Serve { requests_each }) => arm.serve(requests_each),
+            (_, task) => bail!("this arm is not made for {task:?}"),
+        }
+    }
+}
+
+fn say(answer: &Answer) -> Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    std::io::stdout().lock().write_all(&line)?;
+    Ok(())
+}
+
+fn hear() -> Result<Option<Order>> {
+    let mut line = String::new();
+    let read = std::io::stdin().lock().read_line(&mut line)?;
+    if read == 0 { Ok(None) } else { Ok(Some(serde_json::from_str(&line)?)) }
+}

@@ -1,0 +1,162 @@
+//! The harness proves itself: on arms that are wrong or slow on purpose it must say so.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+fn quick(point: &str, arms: &str, out: Option<&Path>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringway-bench"));
+    command.args(["quick", "--seconds-budget", "1", "--points", point]);
+    if !arms.is_empty() {
+        command.args(["--arms", arms]);
+    }
+    if let Some(out) = out {
+        command.arg("--out").arg(out);
+    }
+    command
+}
+
+/// Runs arms that must succeed, and gives back their rows.
+fn rows(point: &str, arms: &str) -> Vec<Value> {
+    let out = tempfile::tempdir().unwrap();
+    let output = quick(point, arms, Some(out.path())).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let file = std::fs::read_dir(out.path()).unwrap().next().unwrap().unwrap().path();
+    assert!(file.to_string_lossy().ends_with("-quick.jsonl"), "{}", file.display());
+    let lines = std::fs::read_to_string(file).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Runs an arm that must fail the run, and gives back what was said.
+fn failure(arm: &str) -> String {
+    let out = tempfile::tempdir().unwrap();
+    let arms = format!("sendfile,{arm}");
+    let output: Output = quick("self-test-stream", &arms, Some(out.path())).output().unwrap();
+    assert!(!output.status.success(), "{arm} went unnoticed: {}", text(&output.stdout));
+    assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 0, "a failed run wrote results");
+    let said = text(&output.stderr);
+    assert!(said.contains(&format!("arm {arm}")), "{said}");
+    said
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn median(row: &Value, figure: &str) -> f64 {
+    row["figures"][figure]["median"].as_f64().unwrap()
+}
+
+#[test]
+fn wrong_byte_fails_the_run() {
+    assert!(failure("broken-byte").contains("wrong bytes"));
+}
+
+#[test]
+fn byte_that_is_wrong_only_when_timed_fails_the_run() {
+    assert!(failure("broken-tail").contains("wrong bytes"));
+}
+
+#[test]
+fn missing_byte_fails_the_run() {
+    assert!(failure("broken-short").contains("wrong count"));
+}
+
+#[test]
+fn extra_byte_fails_the_run() {
+    assert!(failure("broken-long").contains("wrong count"));
+}
+
+#[test]
+fn sender_that_fails_is_quoted() {
+    assert!(failure("broken-dies").contains("this arm never sends"));
+}
+
+#[test]
+fn sleep_is_wall_and_not_cpu() {
+    let rows = rows("self-test-stream", "slow-sleeps");
+    for sample in rows[0]["samples"].as_array().unwrap() {
+        let usage = &sample["usage"];
+        let wall_s = usage["wall_s"].as_f64().unwrap();
+        let cpu_s = usage["user_s"].as_f64().unwrap() + usage["system_s"].as_f64().unwrap();
+        assert!(wall_s >= 0.04, "the arm sleeps for 40 ms, not {wall_s} s");
+        assert!(wall_s - cpu_s >= 0.03, "sleep was counted as CPU: {usage}");
+    }
+}
+
+#[test]
+fn work_of_a_second_thread_is_counted_and_split_out() {
+    let rows = rows("self-test-stream", "sendfile,slow-thread");
+    let of = |arm: &str| rows.iter().find(|row| row["arm"] == arm).unwrap();
+    assert!(median(of("slow-thread"), "off_main_share") > 0.5);
+    assert!(median(of("sendfile"), "off_main_share") < 0.1);
+    assert!(median(of("slow-thread"), "cpu_s_per_gb") > median(of("sendfile"), "cpu_s_per_gb"));
+}
+
+#[test]
+fn every_arm_moves_every_byte() {
+    for (point, arms) in [("self-test-stream", 5), ("self-test-exchange", 3)] {
+        let rows = rows(point, "");
+        assert!(rows.len() >= arms, "{point}: {} arms", rows.len());
+        for row in &rows {
+            assert!(row["n"].as_u64().unwrap() >= 5);
+            assert_eq!(row["samples"].as_array().unwrap().len() as u64, row["n"]);
+            assert!(row["machine"]["kernel"].is_string());
+        }
+    }
+}
+
+#[test]
+fn unknown_names_are_refused() {
+    assert!(!quick("no-such-point", "", None).status().unwrap().success());
+    assert!(!quick("self-test-stream", "no-such-arm", None).status().unwrap().success());
+    assert!(!quick("self-test-exchange", "sendfile", None).status().unwrap().success());
+}
+
+#[test]
+fn killed_parent_leaves_no_sender_and_no_file() {
+    let data = tempfile::tempdir().unwrap();
+    let mut parent = quick("self-test-stream", "slow-sleeps", None)
+        .arg("--data-dir")
+        .arg(data.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let id = parent.id();
+    let sender = wait_for(|| children(id).first().copied()).expect("a sender was started");
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    let gone = || (!Path::new(&format!("/proc/{sender}/exe")).exists()).then_some(());
+    assert!(wait_for(gone).is_some(), "the sender outlived its parent");
+    assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0);
+}
+
+/// Processes whose parent is `parent`, from the fourth field of `/proc/<id>/stat`.
+fn children(parent: u32) -> Vec<u32> {
+    let mut children = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(id) = entry.file_name().to_string_lossy().parse() else { continue };
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let after_name = stat.rsplit(')').next().unwrap_or_default();
+        if after_name.split_whitespace().nth(1) == Some(&parent.to_string()) {
+            children.push(id);
+        }
+    }
+    children
+}
+
+fn wait_for<T>(what: impl Fn() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        if let Some(found) = what() {
+            return Some(found);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    None
+}

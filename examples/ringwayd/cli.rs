@@ -1,0 +1,143 @@
+//! The command line of `ringwayd`.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::access_log::LogFormat;
+
+/// Pushes files over the network with io_uring, and copies as little as the kernel allows.
+#[derive(Debug, Parser)]
+#[command(name = "ringwayd", version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What the daemon is to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serves the files below a folder over HTTP.
+    Serve(Serve),
+}
+
+/// The settings of `ringwayd serve`.
+#[derive(Args, Debug)]
+pub(crate) struct Serve {
+    /// The folder whose files are served; nothing outside of it can be reached.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) root: PathBuf,
+
+    /// Address and port to listen on; can be given several times, port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", num_args = 1.., default_value = "127.0.0.1:8080")]
+    pub(crate) listen: Vec<SocketAddr>,
+
+    /// Threads, each with a ring of its own.
+    #[arg(long, value_name = "COUNT", default_value = "1")]
+    pub(crate) threads: NonZeroUsize,
+
+    /// Form of the access log on standard output.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+
+    /// Serves files and folders whose name begins with a dot too; they answer 404 otherwise.
+    #[arg(long)]
+    pub(crate) hidden: bool,
+
+    #[command(flatten)]
+    pub(crate) limits: Limits,
+}
+
+/// What one client, and all clients of a thread together, may take.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct Limits {
+    /// Connections that are open at once, per thread; further ones wait to be accepted.
+    #[arg(long, value_name = "COUNT", default_value = "16384")]
+    pub(crate) max_connections: NonZeroUsize,
+
+    /// Seconds from the first byte of a request to the end of its head.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = seconds())]
+    pub(crate) header_timeout_seconds: u64,
+
+    /// Seconds that a connection may wait for its next request.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = seconds())]
+    pub(crate) idle_timeout_seconds: u64,
+
+    /// Seconds without progress, after which a client that does not read is given up.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = seconds())]
+    pub(crate) send_timeout_seconds: u64,
+
+    /// Bytes of a request head, from 1024 to 1048576; the worst case of memory per connection that
+    /// is sending one.
+    #[arg(long, value_name = "BYTES", default_value_t = 16384, value_parser = header_bytes())]
+    pub(crate) max_header_bytes: usize,
+}
+
+/// From one second to one day: a timeout of zero would refuse everybody.
+fn seconds() -> clap::builder::RangedU64ValueParser<u64> {
+    clap::builder::RangedU64ValueParser::new().range(1..=86_400)
+}
+
+/// Large enough for what a browser sends, small enough to be multiplied by the connections.
+fn header_bytes() -> clap::builder::RangedU64ValueParser<usize> {
+    clap::builder::RangedU64ValueParser::new().range(1024..=1024 * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn serve(arguments: &[&str]) -> Result<Serve, clap::Error> {
+        let all = ["ringwayd", "serve"].iter().chain(arguments);
+        CommandLine::try_parse_from(all).map(|line| match line.command {
+            Command::Serve(serve) => serve,
+        })
+    }
+
+    #[test]
+    fn command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults() {
+        let serve = serve(&[]).unwrap();
+        assert_eq!(serve.root, PathBuf::from("."));
+        assert_eq!(serve.listen, ["127.0.0.1:8080".parse().unwrap()]);
+        assert_eq!(serve.threads.get(), 1);
+        assert_eq!(serve.log_format, LogFormat::Text);
+        assert!(!serve.hidden);
+        assert_eq!(serve.limits.max_connections.get(), 16384);
+        assert_eq!(serve.limits.header_timeout_seconds, 10);
+        assert_eq!(serve.limits.idle_timeout_seconds, 60);
+        assert_eq!(serve.limits.send_timeout_seconds, 60);
+        assert_eq!(serve.limits.max_header_bytes, 16384);
+    }
+
+    #[test]
+    fn several_addresses() {
+        let both = ["127.0.0.1:80".parse().unwrap(), "[::1]:80".parse().unwrap()];
+        assert_eq!(serve(&["--listen", "127.0.0.1:80", "[::1]:80"]).unwrap().listen, both);
+        let twice = ["--listen", "127.0.0.1:80", "--listen", "[::1]:80", "--log-format", "json"];
+        assert_eq!(serve(&twice).unwrap().listen, both);
+    }
+
+    #[test]
+    fn senseless_values_are_refused() {
+        for arguments in [
+            ["--threads", "0"],
+            ["--idle-timeout-seconds", "0"],
+            ["--max-header-bytes", "10"],
+            ["--max-connections", "0"],
+            ["--listen", "localhost"],
+            ["--log-format", "xml"],
+        ] {
+            assert!(serve(&arguments).is_err(), "{arguments:?}");
+        }
+    }
+}

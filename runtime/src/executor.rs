@@ -1,0 +1,289 @@
+//! Tasks of one ring: storage, readiness, joining. Single-threaded; see [`crate::Runtime`].
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use slab::Slab;
+
+use crate::local;
+use crate::stats::Counters;
+use crate::wake::{Remote, TaskId, TaskWaker};
+
+type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+struct Seat {
+    generation: u64,
+    /// Absent while it runs.
+    task: Option<Task>,
+    waker: Arc<TaskWaker>,
+}
+
+/// The tasks of one ring.
+pub(crate) struct Tasks {
+    seats: RefCell<Slab<Seat>>,
+    ready: RefCell<VecDeque<TaskId>>,
+    main_ready: Cell<bool>,
+    generation: Cell<u64>,
+    remote: Arc<Remote>,
+    counters: Rc<Counters>,
+}
+
+impl Tasks {
+    pub(crate) fn new(remote: Arc<Remote>, counters: Rc<Counters>) -> Self {
+        Self {
+            seats: RefCell::default(),
+            ready: RefCell::default(),
+            main_ready: Cell::new(false),
+            generation: Cell::new(0),
+            remote,
+            counters,
+        }
+    }
+
+    pub(crate) fn make_ready(&self, id: TaskId) {
+        if id == TaskId::MAIN {
+            self.main_ready.set(true);
+        } else {
+            self.ready.borrow_mut().push_back(id);
+        }
+    }
+
+    /// Whether the main future was woken; asking clears it.
+    pub(crate) fn take_main_ready(&self) -> bool {
+        self.main_ready.replace(false)
+    }
+
+    pub(crate) fn has_ready(&self) -> bool {
+        self.main_ready.get() || !self.ready.borrow().is_empty()
+    }
+
+    /// Starts a task; it runs in this turn or the next.
+    pub(crate) fn spawn<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
+        let shared = Rc::new(RefCell::new(Joint { outcome: None, waker: None }));
+        let joint = Rc::clone(&shared);
+        let counters = Rc::clone(&self.counters);
+        self.counters.tasks.bump();
+        let task: Task = Box::pin(async move {
+            let outcome = CatchPanic { future: Box::pin(future) }.await;
+            if outcome.is_err() {
+                counters.tasks_panicked.bump();
+            }
+            let waker = {
+                let mut joint = joint.borrow_mut();
+                joint.outcome = Some(outcome);
+                joint.waker.take()
+            };
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        });
+        let generation = self.generation.get() + 1;
+        self.generation.set(generation);
+        let mut seats = self.seats.borrow_mut();
+        let entry = seats.vacant_entry();
+        let id = TaskId { index: entry.key(), generation };
+        let waker = TaskWaker::new(id, Arc::clone(&self.remote));
+        let wake = Waker::from(Arc::clone(&waker));
+        entry.insert(Seat { generation, task: Some(task), waker });
+        drop(seats);
+        wake.wake();
+        JoinHandle { id, shared }
+    }
+
+    /// Runs up to `limit` ready tasks.
+    pub(crate) fn run(&self, limit: u32) {
+        for _ in 0..limit {
+            let Some(id) = self.ready.borrow_mut().pop_front() else { return };
+            self.run_one(id);
+        }
+    }
+
+    fn run_one(&self, id: TaskId) {
+        let taken = {
+            let mut seats = self.seats.borrow_mut();
+            let seat = seats.get_mut(id.index).filter(|seat| seat.generation == id.generation);
+            seat.and_then(|seat| Some((seat.task.take()?, Arc::clone(&seat.waker))))
+        };
+        let Some((mut task, waker)) = taken else { return };
+        waker.running();
+        self.counters.task_polls.bump();
+        let wake = Waker::from(waker);
+        let done = task.as_mut().poll(&mut Context::from_waker(&wake)).is_ready();
+        let mut seats = self.seats.borrow_mut();
+        // The seat is gone if the task was aborted while it ran.
+        let seat = seats.get_mut(id.index).filter(|seat| seat.generation == id.generation);
+        if let (false, Some(seat)) = (done, seat) {
+            seat.task = Some(task);
+            return;
+        }
+        if done && seats.get(id.index).is_some_and(|seat| seat.generation == id.generation) {
+            seats.remove(id.index);
+            self.counters.tasks.sub(1);
+        }
+        drop(seats);
+        drop(task);
+    }
+
+    fn abort(&self, id: TaskId) {
+        let seat = {
+            let mut seats = self.seats.borrow_mut();
+            let present = seats.get(id.index).is_some_and(|seat| seat.generation == id.generation);
+            present.then(|| seats.remove(id.index))
+        };
+        if let Some(seat) = seat {
+            self.counters.tasks.sub(1);
+            drop(seat);
+        }
+    }
+
+    /// Drops every task, and the ones that they start while being dropped.
+    pub(crate) fn clear(&self) {
+        loop {
+            let seats = self.seats.take();
+            if seats.is_empty() {
+                break;
+            }
+            self.counters.tasks.sub(seats.len() as u64);
+            drop(seats);
+        }
+        self.ready.borrow_mut().clear();
+    }
+}
+
+/// Starts a task on the ring of this thread.
+///
+/// The task is dropped with the runtime if it has not ended by then.
+///
+/// # Panics
+///
+/// When the caller is not inside of a ring.
+pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
+    let handle = local::with(|local| local.tasks.spawn(future));
+    handle.expect("spawn must be called inside of a ring: see Runtime::spawn")
+}
+
+/// Lets the other tasks of this ring run first.
+pub async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+struct Joint<T> {
+    outcome: Option<Result<T, JoinError>>,
+    waker: Option<Waker>,
+}
+
+/// Waits for a task. Dropping it lets the task run on.
+pub struct JoinHandle<T> {
+    id: TaskId,
+    shared: Rc<RefCell<Joint<T>>>,
+}
+
+impl<T> JoinHandle<T> {
+    /// Whether the task has ended and its result was not taken yet.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.shared.borrow().outcome.is_some()
+    }
+
+    /// Drops the task where it stands. Awaiting the handle then gives [`JoinError::Aborted`],
+    /// unless the task had ended before.
+    ///
+    /// # Panics
+    ///
+    /// Never; outside of the task's ring it does nothing.
+    pub fn abort(&self) {
+        local::with(|local| local.tasks.abort(self.id));
+        let mut joint = self.shared.borrow_mut();
+        if joint.outcome.is_none() {
+            joint.outcome = Some(Err(JoinError::Aborted));
+            let waker = joint.waker.take();
+            drop(joint);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut joint = self.shared.borrow_mut();
+        match joint.outcome.take() {
+            Some(outcome) => Poll::Ready(outcome),
+            None => {
+                joint.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle").field("finished", &self.is_finished()).finish_non_exhaustive()
+    }
+}
+
+/// Why a task has no result.
+pub enum JoinError {
+    /// It panicked, with this payload.
+    Panicked(Box<dyn Any + Send>),
+    /// It was aborted.
+    Aborted,
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JoinError({self})")
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Aborted => f.write_str("the task was aborted"),
+            Self::Panicked(payload) => {
+                let text = payload.downcast_ref::<&str>().copied();
+                let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+                write!(f, "the task panicked: {}", text.unwrap_or("(no message)"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for JoinError {}
+
+/// Turns a panic of a future into an error.
+struct CatchPanic<F> {
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for CatchPanic<F> {
+    type Output = Result<F::Output, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // After a panic the future is never polled again, only dropped.
+        match catch_unwind(AssertUnwindSafe(|| self.future.as_mut().poll(context))) {
+            Ok(poll) => poll.map(Ok),
+            Err(payload) => Poll::Ready(Err(JoinError::Panicked(payload))),
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Stream sockets: TCP and Unix, listening and connected.
+//!
+//! Every socket is non-blocking, and nothing waits for one inside the kernel's workers: a full or
+//! empty socket is waited for by a poll op, which holds neither a thread nor a buffer. So ten
+//! thousand idle connections cost ten thousand slots and no more.
+
+mod listener;
+mod stream;
+mod tcp;
+mod unix;
+
+pub use listener::ListenOptions;
+pub use stream::{Drained, Half, Poisoned, Sending, Stream};
+pub use tcp::{TcpListener, TcpStream};
+pub use unix::{UnixListener, UnixStream};

@@ -1,0 +1,123 @@
+//! The sending side of a stream socket: how many bytes it has accepted, and whether that is known.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::task::Waker;
+
+/// A stream socket with an exact count of the bytes that it has taken.
+///
+/// A stream is *poisoned* when a transfer was dropped in the middle: the peer has seen part of a
+/// body, and ops may still add to it. Nothing more may be sent until somebody has asked how much
+/// that was.
+pub(crate) struct Flow {
+    socket: OwnedFd,
+    accepted: AtomicU64,
+    in_flight: AtomicU32,
+    poisoned: AtomicBool,
+    /// Where the transfer that was dropped began, on the scale of `accepted`.
+    began: AtomicU64,
+    /// The kernel copies zero-copy sends on this connection: not tried again.
+    copies_anyway: AtomicBool,
+    waiters: Mutex<Vec<Waker>>,
+}
+
+impl Flow {
+    pub(crate) fn new(socket: OwnedFd) -> Self {
+        Self {
+            socket,
+            accepted: AtomicU64::new(0),
+            in_flight: AtomicU32::new(0),
+            poisoned: AtomicBool::new(false),
+            began: AtomicU64::new(0),
+            copies_anyway: AtomicBool::new(false),
+            waiters: Mutex::default(),
+        }
+    }
+
+    /// Bytes that the socket has accepted since it was made.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn accept(&self, bytes: u64) {
+        self.accepted.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    pub(crate) fn departed(&self) {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn arrived(&self) {
+        self.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether no send is in flight, so that the count is exact.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.in_flight.load(Ordering::Acquire) == 0
+    }
+
+    pub(crate) fn poison(&self, began: u64) {
+        self.began.store(began, Ordering::Release);
+        self.poisoned.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Acquire)
+    }
+
+    /// Ends the poisoning and tells how many bytes went out since the transfer began.
+    pub(crate) fn forgive(&self) -> u64 {
+        self.poisoned.store(false, Ordering::Release);
+        self.accepted() - self.began.load(Ordering::Acquire).min(self.accepted())
+    }
+
+    pub(crate) fn copies_anyway(&self) -> bool {
+        self.copies_anyway.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_copies_anyway(&self) {
+        self.copies_anyway.store(true, Ordering::Relaxed);
+    }
+
+    /// Registers for the moment when no send is in flight any more.
+    pub(crate) fn wake_when_exact(&self, waker: &Waker) {
+        if let Ok(mut waiters) = self.waiters.lock() {
+            waiters.push(waker.clone());
+        }
+    }
+
+    /// Moves those who wait into `wakers`, if their moment has come.
+    pub(super) fn collect_waiters(&self, wakers: &mut Vec<Waker>) {
+        if self.is_exact()
+            && let Ok(mut waiters) = self.waiters.lock()
+        {
+            wakers.append(&mut waiters);
+        }
+    }
+}
+
+impl AsFd for Flow {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forgiving_tells_what_went_out_since_the_transfer_began() {
+        let flow = Flow::new(std::fs::File::open("/dev/null").unwrap().into());
+        flow.accept(100);
+        flow.departed();
+        flow.poison(flow.accepted());
+        assert!(flow.is_poisoned() && !flow.is_exact());
+        flow.accept(7);
+        flow.arrived();
+        assert!(flow.is_exact());
+        assert_eq!(flow.forgive(), 7);
+        assert!(!flow.is_poisoned());
+    }
+}

@@ -1,0 +1,235 @@
+//! The slots: a slab with generations, so that a stale completion is seen and not believed.
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::task::Waker;
+
+use slab::Slab;
+
+use super::{Aftermath, Effect, Held, Outcome};
+use crate::sys::ring::Cqe;
+use crate::sys::sqe::Sqe;
+
+/// The tag of cancellations: their completions carry no news.
+pub(crate) const CANCEL_TAG: u64 = u64::MAX;
+/// The tag of the op that waits for the doorbell.
+pub(crate) const DOORBELL_TAG: u64 = u64::MAX - 1;
+
+/// In the result of a notification: the kernel copied the bytes after all.
+const NOTIFICATION_COPIED: i32 = i32::MIN;
+
+/// Names one op for as long as the ring lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Key {
+    index: u32,
+    generation: u32,
+}
+
+impl Key {
+    /// The form in which a key travels through the kernel.
+    pub(crate) fn tag(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "both halves are cut on purpose")]
+    fn from_tag(tag: u64) -> Self {
+        Self { index: tag as u32, generation: (tag >> 32) as u32 }
+    }
+
+    fn place(self) -> usize {
+        self.index as usize
+    }
+}
+
+struct Slot {
+    generation: u32,
+    held: Held,
+    effect: Effect,
+    completions_left: u32,
+    result: Option<i32>,
+    opened: Option<OwnedFd>,
+    terminal: bool,
+    /// Nobody waits for the result any more.
+    abandoned: bool,
+    /// The result was taken while the kernel still needed what the slot holds.
+    taken: bool,
+    waker: Option<Waker>,
+}
+
+/// What a completion changed, for the counters.
+pub(super) struct News {
+    pub(super) completions_retired: u32,
+    pub(super) terminal: bool,
+    pub(super) orphan: bool,
+    pub(super) copied: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Table {
+    slots: Slab<Slot>,
+    next_generation: u32,
+}
+
+impl Table {
+    pub(super) fn insert(&mut self, held: Held, effect: Effect, sqe: &Sqe) -> Key {
+        self.next_generation = self.next_generation.wrapping_add(1) & 0x7fff_ffff;
+        let generation = self.next_generation;
+        let slot = Slot {
+            generation,
+            held,
+            effect,
+            completions_left: sqe.completions_max(),
+            result: None,
+            opened: None,
+            terminal: false,
+            abandoned: false,
+            taken: false,
+            waker: None,
+        };
+        let index = u32::try_from(self.slots.insert(slot)).unwrap_or(u32::MAX);
+        Key { index, generation }
+    }
+
+    fn slot(&mut self, key: Key) -> Option<&mut Slot> {
+        self.slots.get_mut(key.place()).filter(|slot| slot.generation == key.generation)
+    }
+
+    pub(super) fn is_in_flight(&self, key: Key) -> bool {
+        let slot = self.slots.get(key.place());
+        slot.is_some_and(|slot| slot.generation == key.generation && !slot.terminal)
+    }
+
+    pub(super) fn in_flight(&self) -> Vec<Key> {
+        let live = self.slots.iter().filter(|(_, slot)| !slot.terminal);
+        live.map(|(index, slot)| Key {
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+            generation: slot.generation,
+        })
+        .collect()
+    }
+
+    /// Records a completion; `None` if no op claims it.
+    pub(super) fn record(&mut self, cqe: Cqe, after: &mut Aftermath) -> Option<News> {
+        let key = Key::from_tag(cqe.user_data);
+        let slot = self.slot(key)?;
+        if !cqe.notification && slot.result.is_none() {
+            slot.result = Some(cqe.result);
+            slot.held.arrive(slot.effect, cqe.result);
+            if slot.effect == Effect::Descriptor && cqe.result >= 0 {
+                // SAFETY: the kernel has just made this descriptor for this op, so nobody else
+                // owns it.
+                slot.opened = Some(unsafe { OwnedFd::from_raw_fd(cqe.result) });
+            }
+            after.wakers.extend(slot.waker.take());
+        }
+        let retired = if cqe.more { slot.completions_left.min(1) } else { slot.completions_left };
+        slot.completions_left -= retired;
+        slot.terminal = !cqe.more;
+        let news = News {
+            completions_retired: retired,
+            terminal: slot.terminal,
+            orphan: slot.abandoned && !slot.taken,
+            copied: cqe.notification && cqe.result == NOTIFICATION_COPIED,
+        };
+        if slot.terminal {
+            if let Some(flow) = slot.held.finish(slot.effect) {
+                flow.collect_waiters(&mut after.wakers);
+            }
+            if slot.abandoned {
+                let slot = self.slots.remove(key.place());
+                after.released.push((slot.held, slot.opened));
+            }
+        }
+        Some(news)
+    }
+
+    /// Takes the result if it is there; otherwise remembers whom to wake.
+    pub(super) fn take(&mut self, key: Key, waker: &Waker) -> Option<Outcome> {
+        let slot = self.slot(key)?;
+        let Some(result) = slot.result else {
+            if !slot.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+                slot.waker = Some(waker.clone());
+            }
+            return None;
+        };
+        let result = u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
+        if slot.terminal {
+            let slot = self.slots.remove(key.place());
+            return Some(Outcome { result, held: slot.held, opened: slot.opened });
+        }
+        slot.abandoned = true;
+        slot.taken = true;
+        Some(Outcome { result, held: Held::default(), opened: slot.opened.take() })
+    }
+
+    /// The future was dropped. Gives back what the slot held if nothing is in flight any more.
+    pub(super) fn abandon(&mut self, key: Key) -> Option<(Held, Option<OwnedFd>)> {
+        let slot = self.slot(key)?;
+        if slot.terminal {
+            let slot = self.slots.remove(key.place());
+            return Some((slot.held, slot.opened));
+        }
+        slot.abandoned = true;
+        slot.waker = None;
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    fn cqe(key: Key, result: i32) -> Cqe {
+        Cqe { user_data: key.tag(), result, more: false, notification: false }
+    }
+
+    #[test]
+    fn a_stale_completion_is_detected() {
+        let mut table = Table::default();
+        let mut after = Aftermath::default();
+        let first = table.insert(Held::default(), Effect::None, &Sqe::nop());
+        assert!(table.record(cqe(first, 0), &mut after).is_some());
+        assert!(table.take(first, Waker::noop()).is_some());
+        let second = table.insert(Held::default(), Effect::None, &Sqe::nop());
+        assert_eq!(first.index, second.index, "the place is used again");
+        assert!(table.record(cqe(first, 0), &mut after).is_none());
+        assert!(table.is_in_flight(second));
+    }
+
+    #[test]
+    fn what_an_op_holds_stays_until_its_last_completion() {
+        let mut table = Table::default();
+        let mut after = Aftermath::default();
+        let file: Arc<OwnedFd> = Arc::new(std::fs::File::open("/dev/null").unwrap().into());
+        let held = Held { file: Some(Arc::clone(&file)), ..Held::default() };
+        let sqe = Sqe::send_zero_copy(0, std::ptr::null(), 0, false);
+        let key = table.insert(held, Effect::None, &sqe);
+        let first = Cqe { more: true, ..cqe(key, 5) };
+        let news = table.record(first, &mut after).unwrap();
+        assert_eq!((news.completions_retired, news.terminal), (1, false));
+        let early = table.take(key, Waker::noop()).unwrap();
+        assert_eq!(early.result.unwrap(), 5);
+        assert_eq!(Arc::strong_count(&file), 2, "the slot keeps what the kernel needs");
+        let last = Cqe { notification: true, ..cqe(key, NOTIFICATION_COPIED) };
+        let news = table.record(last, &mut after).unwrap();
+        assert!(news.terminal && news.copied && !news.orphan);
+        after.settle();
+        assert_eq!(Arc::strong_count(&file), 1);
+    }
+
+    #[test]
+    fn an_orphan_closes_the_descriptor_that_it_brings() {
+        let mut table = Table::default();
+        let mut after = Aftermath::default();
+        let key = table.insert(Held::default(), Effect::Descriptor, &Sqe::nop());
+        assert!(table.abandon(key).is_none());
+        let made = std::os::fd::IntoRawFd::into_raw_fd(std::fs::File::open("/dev/null").unwrap());
+        let news = table.record(cqe(key, made), &mut after).unwrap();
+        assert!(news.orphan);
+        let link = format!("/proc/self/fd/{made}");
+        assert_eq!(std::fs::read_link(&link).unwrap().as_os_str(), "/dev/null");
+        assert_eq!(after.released.len(), 1);
+        after.settle();
+    }
+}

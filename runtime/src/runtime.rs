@@ -1,0 +1,380 @@
+//! The runtime: a ring, its tasks and its pools, bound to one thread.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Instant;
+
+use std::cell::RefCell;
+
+use futures_channel::oneshot;
+
+use crate::capabilities::Capabilities;
+use crate::config::Config;
+use crate::driver::{Driver, Patience};
+use crate::error::StartError;
+use crate::executor::{JoinHandle, Tasks};
+use crate::local::{self, Local};
+use crate::mem::Pool;
+use crate::pipe::PipePool;
+use crate::stats::{Counters, Stats};
+use crate::sys;
+use crate::sys::ring::Setup;
+use crate::time::Timers;
+use crate::wake::{Inbox, Remote, TaskId, TaskWaker};
+
+/// A completion-based event loop with its tasks, buffers and pipes, for one thread.
+///
+/// Futures that were made inside of it belong to it and stay on its thread; files, sockets and
+/// [`Handle`]s can go anywhere. Dropping the runtime drops its tasks, cancels every op and waits for
+/// the kernel to let go of them (see [`Config::shutdown_timeout`]).
+///
+/// Making a runtime blocks `SIGPIPE` in the calling thread: splice(2) has no other way of not
+/// raising it.
+///
+/// ```
+/// use ringway_runtime::Runtime;
+///
+/// let runtime = Runtime::new()?;
+/// assert_eq!(runtime.block_on(async { 6 * 7 }), 42);
+/// # Ok::<(), ringway_runtime::StartError>(())
+/// ```
+pub struct Runtime {
+    local: Rc<Local>,
+    driver: RefCell<Driver>,
+    /// A second descriptor of the ring, for those who poll it.
+    readiness: OwnedFd,
+    config: Config,
+}
+
+impl Runtime {
+    /// A runtime with the default limits.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] says which call the kernel refused and what to change.
+    pub fn new() -> Result<Self, StartError> {
+        Self::with_config(Config::default())
+    }
+
+    /// A runtime with these limits.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::new`].
+    pub fn with_config(config: Config) -> Result<Self, StartError> {
+        let best = config.best_setup;
+        Self::start(config, best)
+    }
+
+    /// A runtime whose descriptor wakes a poll or epoll that waits already, so that a foreign event
+    /// loop can drive it: see [`Self::turn`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::new`].
+    pub fn embedded(config: Config) -> Result<Self, StartError> {
+        let best = config.best_setup.max(Setup::CoopTaskrun);
+        Self::start(config, best)
+    }
+
+    fn start(config: Config, best: Setup) -> Result<Self, StartError> {
+        let counters = Rc::new(Counters::default());
+        let remote = Remote::new().map_err(|error| StartError::new("eventfd2", error))?;
+        let mut driver = Driver::start(&config, best, Rc::clone(&counters), Arc::clone(&remote))?;
+        sys::thread::block_sigpipe();
+        let buffers = Pool::new(&config.buffers, Rc::clone(&counters))
+            .map_err(|error| StartError::new("mmap", error))?;
+        let unregistered = register(&mut driver, &buffers, config.register_buffers);
+        let capabilities = Capabilities::probe(driver.ring(), unregistered);
+        tracing::debug!(?capabilities, "a ring starts");
+        let local = Rc::new(Local {
+            port: Rc::clone(driver.port()),
+            tasks: Tasks::new(Arc::clone(&remote), Rc::clone(&counters)),
+            timers: Rc::new(Timers::new(Rc::clone(&counters))),
+            buffers: Rc::new(buffers),
+            pipes: Rc::new(PipePool::new(&config, Rc::clone(&counters))),
+            counters,
+            remote,
+            capabilities: Rc::new(capabilities),
+        });
+        let readiness = driver.as_fd().try_clone_to_owned();
+        let readiness = readiness.map_err(|error| StartError::new("fcntl(F_DUPFD)", error))?;
+        Ok(Self { local, driver: RefCell::new(driver), readiness, config })
+    }
+
+    /// Runs a future to its end, and the spawned tasks beside it.
+    ///
+    /// # Panics
+    ///
+    /// When this thread is inside of a ring already, and when the kernel refuses to be entered for
+    /// ten seconds on end. A panic of the future goes through.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        assert!(local::with(|_| ()).is_none(), "{}", StartError::nested());
+        let _entered = local::enter(&self.local);
+        let waker = TaskWaker::new(TaskId::MAIN, Arc::clone(&self.local.remote));
+        let wake = Waker::from(Arc::clone(&waker));
+        let mut future = pin!(future);
+        wake.wake_by_ref();
+        loop {
+            if self.local.tasks.take_main_ready() {
+                waker.running();
+                self.local.counters.task_polls.bump();
+                if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&wake)) {
+                    return output;
+                }
+            }
+            self.local.tasks.run(self.config.tasks_per_turn);
+            let rest = !self.local.tasks.has_ready() && self.local.remote.fall_asleep();
+            let patience =
+                if rest { Patience::Until(self.local.timers.next()) } else { Patience::None };
+            if let Err(error) = self.round(patience) {
+                panic!("the event loop cannot go on: {error}");
+            }
+        }
+    }
+
+    /// One round of the driver, with what came from other threads and from the clock.
+    fn round(&self, patience: Patience) -> io::Result<()> {
+        let turned = self.driver.borrow_mut().turn(patience);
+        self.local.remote.stay_awake();
+        self.collect(self.local.remote.collect());
+        self.local.timers.fire();
+        turned
+    }
+
+    fn collect(&self, inbox: Inbox) {
+        for task in inbox.tasks {
+            self.local.tasks.make_ready(task);
+        }
+        for job in inbox.jobs {
+            job();
+        }
+    }
+
+    /// Starts a task. It runs whenever the runtime does.
+    pub fn spawn<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
+        let _entered = local::enter(&self.local);
+        self.local.tasks.spawn(future)
+    }
+
+    /// Runs what is ready, without waiting: for a foreign event loop.
+    ///
+    /// Call it when the descriptor ([`AsFd`]) becomes readable, when the deadline that the last turn
+    /// told has passed, and at once if that turn said so.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to be entered for ten seconds on end.
+    pub fn turn(&self) -> io::Result<Turn> {
+        let _entered = local::enter(&self.local);
+        self.local.remote.stay_awake();
+        self.round(Patience::None)?;
+        self.local.tasks.run(self.config.tasks_per_turn);
+        // What the tasks have submitted goes out now; what is done inline is done now.
+        self.round(Patience::None)?;
+        let rest = !self.local.tasks.has_ready() && self.local.remote.fall_asleep();
+        Ok(Turn { again: !rest, deadline: self.local.timers.next() })
+    }
+
+    /// A handle by which other threads reach this ring.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle { remote: Arc::clone(&self.local.remote) }
+    }
+
+    /// What this kernel and these limits allow.
+    #[must_use]
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.local.capabilities
+    }
+
+    /// The counters at this moment.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        snapshot(&self.local)
+    }
+}
+
+/// The counters of the ring of this thread.
+///
+/// # Errors
+///
+/// When the caller is not inside of a ring.
+pub fn stats() -> io::Result<Stats> {
+    Ok(snapshot(&*local::current()?))
+}
+
+/// What the ring of this thread can do.
+///
+/// # Errors
+///
+/// When the caller is not inside of a ring.
+pub fn capabilities() -> io::Result<Rc<Capabilities>> {
+    Ok(Rc::clone(&local::current()?.capabilities))
+}
+
+fn snapshot(local: &Local) -> Stats {
+    local.counters.remote_wakes.set(local.remote.wakes());
+    local.counters.snapshot()
+}
+
+/// Registers the buffers; the reason if that was not possible.
+fn register(driver: &mut Driver, buffers: &Pool, wanted: bool) -> Option<String> {
+    if !wanted {
+        return Some("switched off (Config::register_buffers)".to_owned());
+    }
+    match driver.register_buffers(&buffers.arenas()) {
+        Ok(()) => {
+            buffers.set_registered(true);
+            None
+        }
+        Err(error) => {
+            let reason = match error.raw_os_error() {
+                Some(libc::ENOMEM) => {
+                    "the limit of locked memory is too low: raise RLIMIT_MEMLOCK".to_owned()
+                }
+                _ => error.to_string(),
+            };
+            tracing::warn!(reason, "buffers are used unregistered");
+            Some(reason)
+        }
+    }
+}
+
+impl AsFd for Runtime {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.readiness.as_fd()
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        let _entered = local::enter(&self.local);
+        let left = self.local.remote.close();
+        drop(left);
+        self.local.tasks.clear();
+        let mut driver = self.driver.borrow_mut();
+        if !driver.shut_down(self.config.shutdown_timeout) {
+            let ops = driver.port().in_flight();
+            tracing::error!(ops, "the kernel holds on to ops: their memory is leaked");
+            driver.port().leak();
+            // The arenas too: a registered buffer can be among what the kernel still writes to.
+            std::mem::forget(Rc::clone(&self.local.buffers));
+        }
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime")
+            .field("capabilities", &self.local.capabilities)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a [`Runtime::turn`] leaves to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// There is more to run at once.
+    pub again: bool,
+    /// When to turn at the latest; `None` if only the descriptor matters.
+    pub deadline: Option<Instant>,
+}
+
+/// Reaches a ring from any thread and from any executor.
+#[derive(Clone)]
+pub struct Handle {
+    remote: Arc<Remote>,
+}
+
+impl Handle {
+    /// Runs a closure's future on the ring's thread and gives the result here.
+    ///
+    /// The closure crosses threads; the future that it makes does not, so it may use everything
+    /// that belongs to the ring. The work starts when this is called, not when it is awaited.
+    ///
+    /// # Errors
+    ///
+    /// [`RingGone`] if the runtime has ended, or ends before the work is done.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not stop the work, only the waiting for it.
+    pub fn run<M, F>(
+        &self,
+        make: M,
+    ) -> impl Future<Output = Result<F::Output, RingGone>> + Send + use<M, F>
+    where
+        M: FnOnce() -> F + Send + 'static,
+        F: Future + 'static,
+        F::Output: Send + 'static,
+    {
+        let (give, take) = oneshot::channel();
+        let job = Box::new(move || {
+            let future = make();
+            drop(crate::executor::spawn(async move {
+                // Nobody waits any more: that is no error of the work.
+                let _ = give.send(future.await);
+            }));
+        });
+        self.remote.leave(|inbox| inbox.jobs.push(job));
+        async move { take.await.map_err(|_| RingGone) }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
+
+/// The runtime behind a [`Handle`] has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RingGone;
+
+impl fmt::Display for RingGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the ring has ended, or the work on it panicked")
+    }
+}
+
+impl std::error::Error for RingGone {}
+
+/// Runs the same work on `threads` rings, each on a thread of its own, and waits for all of them.
+///
+/// The work gets its number. Let each bind its own listener with
+/// [`ListenOptions::reuse_port`](crate::net::ListenOptions::reuse_port), and the kernel spreads the
+/// connections over them.
+///
+/// # Errors
+///
+/// The first error of a ring that could not start, or of the work, once all have ended.
+pub fn run_per_core<M, F>(threads: usize, config: &Config, work: M) -> io::Result<()>
+where
+    M: Fn(usize) -> F + Send + Clone + 'static,
+    F: Future<Output = io::Result<()>> + 'static,
+{
+    let start = |number: usize| {
+        let (work, config) = (work.clone(), config.clone());
+        let name = format!("ringway-{number}");
+        thread::Builder::new()
+            .name(name)
+            .spawn(move || Runtime::with_config(config)?.block_on(work(number)))
+    };
+    let started: Vec<_> = (0..threads.max(1)).map(start).collect();
+    let mut outcome = Ok(());
+    for thread in started {
+        let ended = thread.and_then(|thread| {
+            thread.join().unwrap_or_else(|_| Err(io::Error::other("a ring's thread panicked")))
+        });
+        outcome = outcome.and(ended);
+    }
+    outcome
+}

@@ -1,0 +1,295 @@
+//! What one transfer may hold and how long, and the measured numbers that choose its route.
+//!
+//! [`Limits`] bound resources; changing one changes what a transfer can cost at worst. [`Thresholds`]
+//! only move the points at which one route becomes cheaper than another.
+
+use std::{fmt, time::Duration};
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+/// The bounds of one transfer. Each field names its unit, its default and its cost at worst.
+///
+/// ```
+/// use ringway::limits::Limits;
+///
+/// let limits = Limits::default().with_quantum_bytes(256 * 1024).with_pipes_max(1);
+/// limits.check()?;
+/// # Ok::<(), ringway::limits::InvalidLimit>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The most that one transfer moves in one turn of the event loop, in bytes. Default 1 MiB.
+    ///
+    /// At worst every other connection of the ring waits for one such copy or splice per transfer
+    /// that is ready: about 0.1 ms for 1 MiB of resident data.
+    pub quantum_bytes: u64,
+    /// The capacity asked for each pipe, in bytes. Default 1 MiB.
+    ///
+    /// At worst this much page cache is held by each pipe, and it counts against
+    /// `fs.pipe-user-pages-soft` (64 MiB per ordinary user, so 64 pipes of the default size).
+    pub pipe_bytes: u64,
+    /// The most pipes that one transfer holds, so that one fills while the other drains. Default 2.
+    ///
+    /// At worst `pipes_max` × `pipe_bytes` per transfer, and two fds for each pipe.
+    pub pipes_max: usize,
+    /// The buffer of the copying route, in bytes. Default 256 KiB.
+    ///
+    /// At worst this much memory per transfer, charged to `RLIMIT_MEMLOCK` when it is registered.
+    pub copy_batch_bytes: u64,
+    /// The most segments gathered into one send. Default 64; the kernel takes up to 1024.
+    ///
+    /// At worst 16 bytes per segment and transfer, for the vector that sendmsg(2) reads.
+    pub segments_max: usize,
+    /// The most parts of one body. Default 1024.
+    ///
+    /// At worst 24 bytes per part for as long as the transfer lasts.
+    pub parts_max: usize,
+    /// How long bytes may wait in a pipe or a buffer for a peer that takes none, before they are
+    /// thrown away to be read again later. Default 20 ms.
+    ///
+    /// At worst a stalled peer keeps its pipes or its buffer this long; a shorter time makes slow
+    /// but living peers cost more reads, up to `pipes_max` × `pipe_bytes` per stall.
+    pub stall_hold: Duration,
+    /// How long a peer may take nothing at all before the transfer fails, or `None` to leave this to
+    /// the connection. Default 60 s.
+    ///
+    /// At worst a dead peer keeps its socket this long, but no pipe and no buffer.
+    pub peer_timeout: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            quantum_bytes: MIB,
+            pipe_bytes: MIB,
+            pipes_max: 2,
+            copy_batch_bytes: 256 * KIB,
+            segments_max: 64,
+            parts_max: 1024,
+            stall_hold: Duration::from_millis(20),
+            peer_timeout: Some(Duration::from_secs(60)),
+        }
+    }
+}
+
+impl Limits {
+    /// The most bytes of page cache and memory that one transfer holds outside the socket.
+    #[must_use]
+    pub fn worst_case_bytes(&self) -> u64 {
+        let pipes = u64::try_from(self.pipes_max).unwrap_or(u64::MAX);
+        let parts = u64::try_from(self.parts_max).unwrap_or(u64::MAX);
+        let segments = u64::try_from(self.segments_max).unwrap_or(u64::MAX);
+        let tables = parts.saturating_mul(24).saturating_add(segments.saturating_mul(16));
+        // A transfer holds pipes or a buffer, never both.
+        pipes.saturating_mul(self.pipe_bytes).max(self.copy_batch_bytes).saturating_add(tables)
+    }
+
+    /// Checks that a transfer can make progress under these limits.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidLimit`] names the first field that is out of its range.
+    pub fn check(&self) -> Result<(), InvalidLimit> {
+        const PAGE: u64 = 4096;
+        let wrong = |field, range| Err(InvalidLimit { field, range });
+        if self.quantum_bytes < PAGE {
+            return wrong("quantum_bytes", "at least 4096");
+        }
+        if self.pipe_bytes < PAGE || self.pipe_bytes > 1 << 31 {
+            return wrong("pipe_bytes", "from 4096 to 2147483648");
+        }
+        if self.pipes_max == 0 {
+            return wrong("pipes_max", "at least 1");
+        }
+        if self.copy_batch_bytes < PAGE {
+            return wrong("copy_batch_bytes", "at least 4096");
+        }
+        if self.segments_max == 0 || self.segments_max > 1024 {
+            return wrong("segments_max", "from 1 to 1024");
+        }
+        if self.parts_max == 0 {
+            return wrong("parts_max", "at least 1");
+        }
+        Ok(())
+    }
+
+    /// Sets [`quantum_bytes`](Self::quantum_bytes).
+    #[must_use]
+    pub fn with_quantum_bytes(mut self, bytes: u64) -> Self {
+        self.quantum_bytes = bytes;
+        self
+    }
+
+    /// Sets [`pipe_bytes`](Self::pipe_bytes).
+    #[must_use]
+    pub fn with_pipe_bytes(mut self, bytes: u64) -> Self {
+        self.pipe_bytes = bytes;
+        self
+    }
+
+    /// Sets [`pipes_max`](Self::pipes_max).
+    #[must_use]
+    pub fn with_pipes_max(mut self, pipes: usize) -> Self {
+        self.pipes_max = pipes;
+        self
+    }
+
+    /// Sets [`copy_batch_bytes`](Self::copy_batch_bytes).
+    #[must_use]
+    pub fn with_copy_batch_bytes(mut self, bytes: u64) -> Self {
+        self.copy_batch_bytes = bytes;
+        self
+    }
+
+    /// Sets [`segments_max`](Self::segments_max).
+    #[must_use]
+    pub fn with_segments_max(mut self, segments: usize) -> Self {
+        self.segments_max = segments;
+        self
+    }
+
+    /// Sets [`parts_max`](Self::parts_max).
+    #[must_use]
+    pub fn with_parts_max(mut self, parts: usize) -> Self {
+        self.parts_max = parts;
+        self
+    }
+
+    /// Sets [`stall_hold`](Self::stall_hold).
+    #[must_use]
+    pub fn with_stall_hold(mut self, hold: Duration) -> Self {
+        self.stall_hold = hold;
+        self
+    }
+
+    /// Sets [`peer_timeout`](Self::peer_timeout).
+    #[must_use]
+    pub fn with_peer_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.peer_timeout = timeout.into();
+        self
+    }
+}
+
+/// The points at which [`plan`](crate::plan::plan) changes its mind, all in bytes.
+///
+/// The defaults come from a 2 vCPU Zen 4 virtual machine with kernel 6.18 over loopback; the
+/// benchmark harness finds those of another machine.
+///
+/// ```
+/// use ringway::limits::Thresholds;
+///
+/// let here = Thresholds::default().with_copy_max_bytes(32 * 1024);
+/// assert!(here.copy_max_bytes > Thresholds::default().copy_max_bytes);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Thresholds {
+    /// Up to this many file bytes in all, the body is copied. Default 16 KiB.
+    ///
+    /// Measured, CPU µs per request through the ring: 4 KiB 11.1 copied against 9.7 hybrid, 16 KiB
+    /// 10.7 against 12.2, 64 KiB 24.6 against 18.5. At 4 KiB the copy is dearer by itself, but
+    /// holds no pipe and lets header and file leave in one packet.
+    pub copy_max_bytes: u64,
+    /// Up to this mean length of several file ranges, they are gathered by copying. Default 16 KiB.
+    ///
+    /// Measured, CPU seconds per GB: ranges of 1 KiB cost 0.68 to 0.82 spliced one by one and 0.23
+    /// to 0.26 copied; ranges of 1 MiB 0.12 spliced and 0.19 or more copied. Between the two nothing
+    /// has been measured, so the default is the small body's.
+    pub gather_max_bytes: u64,
+    /// The smallest pipe that is worth splicing through. Default 64 KiB.
+    ///
+    /// Measured, CPU seconds per GB: 64 KiB 0.17 against 0.25 to 0.34 copied. A user beyond
+    /// `fs.pipe-user-pages-soft` is given one or two pages, which is far below.
+    pub pipe_min_bytes: u64,
+    /// The smallest pipe that is worth filling by a worker, so for data not known to be resident.
+    /// Default 256 KiB.
+    ///
+    /// Measured: with 64 KiB pipes and both hops in workers a GB costs 44 000 context switches and
+    /// 0.78 CPU seconds; with 256 KiB pipes 0.17.
+    pub worker_pipe_min_bytes: u64,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self {
+            copy_max_bytes: 16 * KIB,
+            gather_max_bytes: 16 * KIB,
+            pipe_min_bytes: 64 * KIB,
+            worker_pipe_min_bytes: 256 * KIB,
+        }
+    }
+}
+
+impl Thresholds {
+    /// Sets [`copy_max_bytes`](Self::copy_max_bytes).
+    #[must_use]
+    pub fn with_copy_max_bytes(mut self, bytes: u64) -> Self {
+        self.copy_max_bytes = bytes;
+        self
+    }
+
+    /// Sets [`gather_max_bytes`](Self::gather_max_bytes).
+    #[must_use]
+    pub fn with_gather_max_bytes(mut self, bytes: u64) -> Self {
+        self.gather_max_bytes = bytes;
+        self
+    }
+
+    /// Sets [`pipe_min_bytes`](Self::pipe_min_bytes).
+    #[must_use]
+    pub fn with_pipe_min_bytes(mut self, bytes: u64) -> Self {
+        self.pipe_min_bytes = bytes;
+        self
+    }
+
+    /// Sets [`worker_pipe_min_bytes`](Self::worker_pipe_min_bytes).
+    #[must_use]
+    pub fn with_worker_pipe_min_bytes(mut self, bytes: u64) -> Self {
+        self.worker_pipe_min_bytes = bytes;
+        self
+    }
+}
+
+/// A limit under which no transfer could make progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InvalidLimit {
+    /// The field of [`Limits`].
+    pub field: &'static str,
+    /// The values that it may have.
+    pub range: &'static str,
+}
+
+impl fmt::Display for InvalidLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the limit {} must be {}", self.field, self.range)
+    }
+}
+
+impl std::error::Error for InvalidLimit {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid_and_bounded() {
+        let limits = Limits::default();
+        assert_eq!(limits.check(), Ok(()));
+        assert_eq!(limits.worst_case_bytes(), 2 * MIB + 1024 * 24 + 64 * 16);
+    }
+
+    #[test]
+    fn a_limit_that_stops_everything_is_named() {
+        let wrong = |limits: Limits| limits.check().unwrap_err().field;
+        assert_eq!(wrong(Limits::default().with_quantum_bytes(0)), "quantum_bytes");
+        assert_eq!(wrong(Limits::default().with_pipe_bytes(u64::MAX)), "pipe_bytes");
+        assert_eq!(wrong(Limits::default().with_pipes_max(0)), "pipes_max");
+        assert_eq!(wrong(Limits::default().with_copy_batch_bytes(1)), "copy_batch_bytes");
+        assert_eq!(wrong(Limits::default().with_segments_max(1025)), "segments_max");
+        assert_eq!(wrong(Limits::default().with_parts_max(0)), "parts_max");
+        let said = Limits::default().with_pipes_max(0).check().unwrap_err().to_string();
+        assert_eq!(said, "the limit pipes_max must be at least 1");
+    }
+}
