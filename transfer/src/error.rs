@@ -2,9 +2,15 @@
 
 use std::{fmt, io, time::Duration};
 
+mod counts;
+pub(crate) mod errno;
+mod refusal;
+
+use crate::limits::InvalidLimit;
 use crate::pace::TooSlow;
-use crate::plan::{Obstacle, Route};
-use crate::progress::FILE_END_MAX;
+
+pub use counts::{LengthOverflow, Misstep, Truncated};
+pub use refusal::Refusal;
 
 /// A transfer that did not send its whole body.
 ///
@@ -149,6 +155,10 @@ pub enum ErrorKind {
     Poisoned,
     /// The wishes cannot be met.
     Refused(Refusal),
+    /// A limit under which no transfer could make progress.
+    InvalidLimit(InvalidLimit),
+    /// The body has more parts than [`Limits::parts_max`](crate::limits::Limits::parts_max).
+    TooManyParts { given: usize, max: usize },
     /// Ringway kept its counts wrongly.
     Misstep(Misstep),
     /// An errno that has no arm of its own.
@@ -207,6 +217,10 @@ impl fmt::Display for ErrorKind {
             }
             Self::Poisoned => f.write_str("an earlier transfer on this sink is not settled"),
             Self::Refused(refusal) => write!(f, "{refusal}"),
+            Self::InvalidLimit(invalid) => write!(f, "{invalid}"),
+            Self::TooManyParts { given, max } => {
+                write!(f, "the body has {given} parts, and at most {max} are allowed")
+            }
             Self::Misstep(misstep) => write!(f, "{misstep}"),
         }
     }
@@ -257,6 +271,8 @@ impl ErrorKind {
                 (Blame::Caller, "call settle().await, which tells how many bytes went out")
             }
             Self::Refused(refusal) => (refusal.blame(), refusal.remedy()),
+            Self::InvalidLimit(_) => (Blame::Caller, "give the limit a value in its range"),
+            Self::TooManyParts { .. } => (Blame::Caller, "raise Limits::parts_max or send less"),
             Self::Misstep(_) | Self::UnexpectedErrno { .. } => {
                 (Blame::Library, "report it, with this line and the kernel's version")
             }
@@ -359,139 +375,5 @@ pub fn classify(op: &'static str, side: Side, errno: i32) -> ErrorKind {
         }
         (Side::Host, EAGAIN) => ErrorKind::HostLimit { op, errno },
         _ => ErrorKind::UnexpectedErrno { op, errno },
-    }
-}
-
-/// Wishes that cannot be met.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// Every route is forbidden.
-    AllForbidden,
-    /// The same route is forced and forbidden.
-    ForcedAndForbidden(Route),
-    /// A snapshot must be copied, and the copy is ruled out.
-    SnapshotNeedsCopy,
-    /// Only the splice is left, and it would fail.
-    SpliceImpossible(Obstacle),
-}
-
-impl Refusal {
-    /// Who is likely to blame.
-    #[must_use]
-    pub fn blame(self) -> Blame {
-        match self {
-            Self::SpliceImpossible(Obstacle::PseudoFile) => Blame::File,
-            Self::SpliceImpossible(
-                Obstacle::SpliceUnusable | Obstacle::NoPipe | Obstacle::NoSpliceSqe,
-            ) => Blame::Host,
-            _ => Blame::Caller,
-        }
-    }
-
-    /// What to do about it.
-    #[must_use]
-    pub fn remedy(self) -> &'static str {
-        match self {
-            Self::AllForbidden => "allow at least one route",
-            Self::ForcedAndForbidden(_) => "do not forbid the route that is forced",
-            Self::SnapshotNeedsCopy => "allow the copy, or ask for Consistency::Shared",
-            Self::SpliceImpossible(obstacle) => match obstacle {
-                Obstacle::SpliceUnusable => "allow the copy, or let the sandbox permit splice(2)",
-                Obstacle::PseudoFile => "allow the copy",
-                Obstacle::MisalignedDirectIo => "allow the copy, or align the range to 4096 bytes",
-                Obstacle::NoPipe => "allow the copy, or raise fs.pipe-user-pages-soft",
-                Obstacle::NoSpliceSqe => "allow the copy, or the mode Inline",
-            },
-        }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AllForbidden => f.write_str("every route is forbidden"),
-            Self::ForcedAndForbidden(route) => write!(f, "{route} is both forced and forbidden"),
-            Self::SnapshotNeedsCopy => {
-                f.write_str("a snapshot was asked for, but only a splice is allowed")
-            }
-            Self::SpliceImpossible(obstacle) => {
-                write!(f, "only a splice is allowed, but {obstacle}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for Refusal {}
-
-/// The file ended before the promised length. A body that was promised is never padded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Truncated {
-    /// Bytes that the whole body was to have.
-    pub expected: u64,
-    /// Bytes that the socket has accepted.
-    pub sent: u64,
-}
-
-/// A body whose offsets or lengths cannot be expressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "`part` is the index of the extent, the others are bytes")]
-pub enum LengthOverflow {
-    /// A file range that ends beyond the greatest offset, 2^63 − 1.
-    Range { part: usize, offset: u64, len: u64 },
-    /// With this part, the lengths together exceed 64 bits.
-    Total { part: usize },
-}
-
-impl fmt::Display for LengthOverflow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Range { part, offset, len } => write!(
-                f,
-                "part {part} asks for {len} bytes at offset {offset}, which ends beyond the last \
-                 offset that a file can have ({FILE_END_MAX})"
-            ),
-            Self::Total { part } => {
-                write!(f, "with part {part} the body is longer than 64 bits can count")
-            }
-        }
-    }
-}
-
-impl std::error::Error for LengthOverflow {}
-
-/// A report of `n` bytes where at most `limit` could be true. The route that made it has a bug; the
-/// counts are unchanged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields are named by the sentence above")]
-pub struct Misstep {
-    pub report: &'static str,
-    pub n: u64,
-    pub limit: u64,
-}
-
-impl fmt::Display for Misstep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} bytes where at most {} are possible", self.report, self.n, self.limit)
-    }
-}
-
-impl std::error::Error for Misstep {}
-
-/// The numbers that x86-64, `AArch64` and RISC-V share (`asm-generic/errno.h` of the kernel).
-#[rustfmt::skip]
-mod errno {
-    macro_rules! numbers {
-        ($($name:ident = $number:literal),+ $(,)?) => { $(pub(super) const $name: i32 = $number;)+ };
-    }
-    numbers! {
-        EPERM = 1, ENOENT = 2, EINTR = 4, EIO = 5, ENXIO = 6, EBADF = 9, EAGAIN = 11, ENOMEM = 12,
-        EACCES = 13, ENODEV = 19, EISDIR = 21, EINVAL = 22, ENFILE = 23, EMFILE = 24, EFBIG = 27,
-        ENOSPC = 28, ESPIPE = 29, EPIPE = 32, ENOSYS = 38, ENODATA = 61, EBADMSG = 74, EILSEQ = 84,
-        ENOTSOCK = 88, EDESTADDRREQ = 89, EOPNOTSUPP = 95, ENETDOWN = 100, ENETUNREACH = 101,
-        ENETRESET = 102, ECONNABORTED = 103, ECONNRESET = 104, ENOBUFS = 105, ENOTCONN = 107,
-        ESHUTDOWN = 108, ETIMEDOUT = 110, ECONNREFUSED = 111, EHOSTDOWN = 112, EHOSTUNREACH = 113,
-        ESTALE = 116, EUCLEAN = 117, EREMOTEIO = 121, EDQUOT = 122, ECANCELED = 125, ENOKEY = 126,
-        ERESTARTSYS = 512,
     }
 }

@@ -1,5 +1,56 @@
-//! placeholder
+//! One async call that moves a file into a socket, by the cheapest safe route, and says which.
+//!
+//! ```no_run
+//! use ringway::{runtime::{Runtime, fs::File, net::TcpStream}, transfer_file};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let runtime = Runtime::new()?;
+//! let receipt = runtime.block_on(async {
+//!     let file = File::open("archive.tar").await?;
+//!     let mut stream = TcpStream::connect("127.0.0.1:9000".parse()?).await?;
+//!     Ok::<_, Box<dyn std::error::Error>>(transfer_file(&file, &mut stream).await?)
+//! })?;
+//! println!("{receipt}");   // 1.00 GiB by splice (inline) in 0.24 s, 1 pipe of 1 MiB, 2048 inline splices
+//! # Ok(()) }
+//! ```
+//!
+//! # Routes
+//!
+//! The whole order is given at once (from this file, these bytes, to that socket), and what must be
+//! done on the way decides the route. [`plan`] chooses, purely, and the [`Receipt`] repeats its reason.
+//!
+//! | route | the bytes go | taken |
+//! |---|---|---|
+//! | [`Route::Splice`] | page cache → pipe → socket, by reference | for large bodies of plain files |
+//! | [`Route::Copy`] | file → buffer → socket, headers in the same packet | for small bodies, snapshots, and where splice is refused or useless |
+//!
+//! Each has three modes: in [`Mode::Ring`] the ring makes both hops, in [`Mode::Hybrid`] it reads and
+//! the loop sends without waiting, in [`Mode::Inline`] the loop does both, for data that is resident.
+//! Left to itself a transfer decides for each quantum anew, so that a file that turns cold in the
+//! middle makes a worker of the kernel wait, and not the event loop.
+//!
+//! # What is promised
+//!
+//! - The length is fixed when the transfer starts. A file that grows is not over-sent; one that shrinks
+//!   ends in [`ErrorKind::Truncated`](error::ErrorKind::Truncated), never in padding or a hang.
+//! - `sent` is exact in every outcome. After a drop in the middle the stream is poisoned until
+//!   [`settle`](runtime::net::Stream::settle) has told how much went out.
+//! - A peer that stalls holds neither a thread of the kernel nor, after a moment, a pipe or a buffer:
+//!   what it has not taken is read again.
+//! - Nothing is silent: what could not be had as planned stands in the receipt.
+//!
+//! # What "done" means
+//!
+//! `Splice` sends by reference: the socket holds the pages of the file until the peer has
+//! acknowledged them, which is after the call has resolved. A file that is overwritten *in place* in
+//! that time is sent with its new bytes; replacing it by rename is always safe. Choose
+//! [`Consistency::Snapshot`] where that matters, or wait for
+//! [`drained`](runtime::net::TcpStream::drained) if the peer is on another host;
+//! [`Receipt::overwritable`] says which of these applies.
 
+#![forbid(unsafe_code)]
+
+mod cancel;
 pub mod error;
 pub mod limits;
 pub mod pace;
@@ -7,3 +58,19 @@ pub mod plan;
 #[doc(hidden)]
 pub mod progress;
 pub mod receipt;
+mod route;
+mod sink;
+mod source;
+mod transfer;
+
+pub use cancel::CancelToken;
+pub use error::TransferError;
+pub use limits::{Limits, Thresholds};
+pub use plan::{Consistency, Mode, Route};
+pub use receipt::Receipt;
+pub use sink::Sink;
+pub use source::{FileSlice, Parts, Source};
+pub use transfer::{Ended, Progressed, Transfer, transfer_file};
+
+/// The runtime that a transfer runs on: rings, files, sockets, pools, time.
+pub use ringway_runtime as runtime;

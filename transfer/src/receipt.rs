@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::plan::{Mode, Plan, Reason, Route};
+use crate::plan::{Mode, Overwritable, Plan, Reason, Route};
 
 /// The account of one transfer.
 ///
@@ -24,6 +24,8 @@ pub struct Receipt {
     pub mode: Mode,
     /// Why the route was planned.
     pub reason: Reason,
+    /// When the file may be overwritten in place without the peer reading the new bytes.
+    pub overwritable: Overwritable,
     /// From the call to its end.
     pub duration: Duration,
     /// Splices that the ring made.
@@ -73,6 +75,7 @@ impl Receipt {
             route: plan.route,
             mode: plan.mode,
             reason: plan.reason,
+            overwritable: plan.overwritable,
             duration: Duration::ZERO,
             splice_sqes: 0,
             inline_splices: 0,

@@ -1,0 +1,162 @@
+//! The routes: thin async drivers of [`Progress`], and what they share.
+
+mod copy;
+mod splice;
+mod watch;
+
+use ringway_runtime as runtime;
+use ringway_runtime::net::Stream;
+
+use crate::error::{ErrorKind, Misstep, Side, TransferError, Truncated};
+use crate::limits::{Limits, Thresholds};
+use crate::pace::{Allowance, Pace};
+use crate::plan::{Plan, Residency, Route};
+use crate::progress::Progress;
+use crate::receipt::Receipt;
+use crate::sink::Sink;
+use crate::source::Body;
+use crate::transfer::{Progressed, Report, tell};
+
+pub(crate) use watch::{Ready, Watch};
+
+/// One transfer under way.
+pub(crate) struct Run<'t> {
+    pub(crate) body: &'t Body,
+    pub(crate) sink: &'t dyn Sink,
+    pub(crate) stream: &'t Stream,
+    pub(crate) progress: Progress,
+    pub(crate) plan: Plan,
+    pub(crate) limits: &'t Limits,
+    pub(crate) watch: Watch,
+    pub(crate) pace: Option<Pace>,
+    pub(crate) zero_copy: bool,
+    /// Copying is not forbidden, so it can stand in for a splice.
+    pub(crate) may_copy: bool,
+    pub(crate) receipt: Receipt,
+    pub(crate) report: Option<Report<'t>>,
+}
+
+/// Takes the planned route to its end.
+pub(crate) async fn drive(run: &mut Run<'_>) -> Result<(), TransferError> {
+    let outcome = match run.plan.route {
+        Route::Splice => splice::drive(run).await,
+        Route::Copy => copy::drive(run).await,
+    };
+    if outcome.is_err() {
+        // Something that was sent with MORE may wait for what does not come.
+        run.sink.flush();
+    }
+    outcome
+}
+
+/// The capacity that a pipe would have now, for the plan; 0 if there is none to be had.
+pub(crate) fn pipe_bytes(body: &Body, thresholds: &Thresholds) -> u64 {
+    match runtime::lend_pipe() {
+        Ok(Ok(pipe)) => pipe.capacity() as u64,
+        // sendfile(2) brings a small pipe of its own, which is good enough for what is resident.
+        Ok(Err(_)) if body.facts.residency == Residency::Resident => thresholds.pipe_min_bytes,
+        Ok(Err(_)) | Err(_) => 0,
+    }
+}
+
+impl Run<'_> {
+    /// An error with the exact count as of now.
+    fn fail(&self, kind: ErrorKind) -> TransferError {
+        TransferError::new(kind, self.progress.accepted())
+    }
+
+    /// The error of a call.
+    fn fail_io(&self, op: &'static str, side: Side, error: std::io::Error) -> TransferError {
+        if self.stream.is_poisoned() {
+            return self.fail(ErrorKind::Poisoned);
+        }
+        TransferError::from_io(op, side, error, self.progress.accepted())
+    }
+
+    fn misstep(&self, misstep: Misstep) -> TransferError {
+        self.fail(ErrorKind::Misstep(misstep))
+    }
+
+    fn truncated(&self, truncated: Truncated) -> TransferError {
+        self.fail(ErrorKind::Truncated(truncated))
+    }
+
+    /// Records what the socket took of the staged bytes, and tells whoever wants to know.
+    fn accept(&mut self, bytes: u64) -> Result<(), TransferError> {
+        self.progress.accept(bytes).map_err(|misstep| self.misstep(misstep))?;
+        self.accepted();
+        Ok(())
+    }
+
+    /// Records what went to the socket with nothing in between.
+    fn pass(&mut self, bytes: u64) -> Result<(), TransferError> {
+        self.progress.pass(bytes).map_err(|misstep| self.misstep(misstep))?;
+        self.accepted();
+        Ok(())
+    }
+
+    fn stage(&mut self, bytes: u64) -> Result<(), TransferError> {
+        self.progress.stage(bytes).map_err(|misstep| self.misstep(misstep))
+    }
+
+    fn accepted(&mut self) {
+        let (sent, total) = (self.progress.accepted(), self.progress.total());
+        self.watch.heard(sent);
+        tell(&mut self.report, Progressed { sent, total, ended: None });
+    }
+
+    /// Throws away what is staged; what it cost goes back to the rate limit.
+    fn rewind(&mut self) {
+        let staged = self.progress.staged();
+        if staged > 0 {
+            self.progress.rewind();
+            self.receipt.rewinds += 1;
+            if let Some(pace) = &mut self.pace {
+                pace.give_back(staged);
+            }
+        }
+    }
+
+    /// How many bytes to move next, at most a quantum; waits for the rate limit.
+    async fn quantum(&mut self) -> Result<u64, TransferError> {
+        let want = self.limits.quantum_bytes.min(self.progress.remaining());
+        loop {
+            let Some(pace) = &mut self.pace else { return Ok(want) };
+            match pace.allow(self.watch.elapsed(), want) {
+                Allowance::Now(bytes) => return Ok(bytes.max(1)),
+                Allowance::After(pause) => {
+                    self.watch.pause(pause).await.map_err(|stop| self.fail(stop))?;
+                }
+            }
+        }
+    }
+
+    /// What was allowed and not moved goes back to the rate limit.
+    fn unused(&mut self, bytes: u64) {
+        if let Some(pace) = &mut self.pace {
+            pace.give_back(bytes);
+        }
+    }
+
+    /// Whether what is staged is worth a send without a copy.
+    fn wants_zero_copy(&self, at_least: u64) -> bool {
+        self.zero_copy
+            && self.progress.remaining() >= at_least
+            && !self.stream.copies_anyway()
+            && self.plan.route == Route::Copy
+    }
+
+    /// Waits until the socket takes bytes again, at most as long as something may be held.
+    async fn writable(&mut self, holding: bool) -> Result<Ready, TransferError> {
+        let hold = holding.then_some(self.limits.stall_hold);
+        self.receipt.stalls += 1;
+        let began = self.watch.elapsed();
+        let sent = self.progress.accepted();
+        let ready = self.watch.writable(self.stream, sent, hold).await;
+        self.receipt.stalled += self.watch.elapsed().saturating_sub(began);
+        ready.map_err(|kind| match kind {
+            watch::Stop::Kind(kind) => self.fail(kind),
+            watch::Stop::Io(error) => self.fail_io("poll", Side::Sink, error),
+        })
+    }
+}

@@ -1,0 +1,242 @@
+//! The clock of one transfer: deadlines, the peer's pace, cancellation; and waiting under them.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use ringway_runtime::net::Stream;
+use ringway_runtime::time::sleep;
+
+use crate::cancel::CancelToken;
+use crate::error::ErrorKind;
+use crate::pace::{Deadline, Floor};
+
+/// Why a wait ended early.
+pub(super) enum Stop {
+    Kind(ErrorKind),
+    Io(io::Error),
+}
+
+/// How a wait for the socket ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ready {
+    /// It takes bytes again.
+    Writable,
+    /// What is held was held long enough.
+    HoldOver,
+}
+
+/// Everything that can end a transfer from outside.
+pub(crate) struct Watch {
+    started: Instant,
+    deadline: Option<Deadline>,
+    floor: Option<Floor>,
+    token: Option<CancelToken>,
+    peer_timeout: Option<Duration>,
+    /// Bytes that the socket had accepted at `heard_at`.
+    heard: u64,
+    heard_at: Duration,
+    /// Time in which the peer had nothing to take.
+    excused: Duration,
+}
+
+impl Watch {
+    pub(crate) fn start(
+        deadline: Option<Deadline>,
+        floor: Option<Floor>,
+        token: Option<CancelToken>,
+        peer_timeout: Option<Duration>,
+    ) -> Self {
+        Self {
+            started: Instant::now(),
+            deadline,
+            floor,
+            token,
+            peer_timeout,
+            heard: 0,
+            heard_at: Duration::ZERO,
+            excused: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The socket has accepted bytes. The clock is only read while somebody waits.
+    pub(crate) fn heard(&mut self, sent: u64) {
+        self.heard = sent;
+        self.heard_at = Duration::MAX;
+    }
+
+    /// Whether to stop before the next step.
+    pub(super) fn check(&mut self) -> Result<(), ErrorKind> {
+        if self.token.as_ref().is_some_and(CancelToken::is_cancelled) {
+            return Err(ErrorKind::Cancelled);
+        }
+        if self.deadline.is_none() && self.floor.is_none() {
+            return Ok(());
+        }
+        let now = self.elapsed();
+        self.check_times(now)
+    }
+
+    fn check_times(&mut self, now: Duration) -> Result<(), ErrorKind> {
+        if let Some(Deadline(limit)) = self.deadline.filter(|limit| limit.left(now).is_none()) {
+            return Err(ErrorKind::DeadlineExceeded { limit });
+        }
+        if let Some(floor) = &mut self.floor {
+            floor.check(now, self.heard, self.excused).map_err(ErrorKind::PeerTooSlow)?;
+        }
+        Ok(())
+    }
+
+    /// Sleeps, excused, unless something ends the transfer first.
+    pub(super) async fn pause(&mut self, pause: Duration) -> Result<(), ErrorKind> {
+        self.excused(sleep(pause)).await
+    }
+
+    /// Awaits something that the peer has no part in, unless something ends the transfer first; the
+    /// future is then dropped.
+    pub(super) async fn excused<F: Future>(&mut self, future: F) -> Result<F::Output, ErrorKind> {
+        let began = self.elapsed();
+        let outcome = self.guarded(future, self.deadline_left(began)).await;
+        self.excused += self.elapsed().saturating_sub(began);
+        self.heard_at = Duration::MAX;
+        match outcome {
+            Some(output) => Ok(output),
+            None => Err(self.reason()),
+        }
+    }
+
+    /// Awaits an op that must be seen to its end. If something ends the transfer first, `cancel` is
+    /// called once and the op is awaited all the same; the reason comes with its outcome.
+    pub(super) async fn supervised<F: Future + Unpin>(
+        &mut self,
+        mut op: F,
+        cancel: impl FnOnce(&mut F),
+        peer: bool,
+    ) -> (F::Output, Option<ErrorKind>) {
+        let began = self.elapsed();
+        let left = self.deadline_left(began);
+        let mut stop = None;
+        let output = match self.guarded(&mut op, left).await {
+            Some(output) => output,
+            None => {
+                stop = Some(self.reason());
+                cancel(&mut op);
+                op.await
+            }
+        };
+        if !peer {
+            self.excused += self.elapsed().saturating_sub(began);
+        }
+        (output, stop)
+    }
+
+    /// Waits until the socket takes bytes, for at most `hold`, and no longer than the peer may be
+    /// silent or too slow.
+    pub(super) async fn writable(
+        &mut self,
+        stream: &Stream,
+        sent: u64,
+        hold: Option<Duration>,
+    ) -> Result<Ready, Stop> {
+        let began = self.elapsed();
+        if self.heard_at == Duration::MAX {
+            self.heard_at = began;
+        }
+        self.heard = sent;
+        let until_hold = hold.map(|hold| began + hold);
+        loop {
+            let now = self.elapsed();
+            self.check_times(now).map_err(Stop::Kind)?;
+            let silence = self.peer_timeout.map(|limit| self.heard_at.saturating_add(limit));
+            if let (Some(end), Some(limit)) = (silence, self.peer_timeout)
+                && now >= end
+            {
+                return Err(Stop::Kind(ErrorKind::PeerTimedOut { waited: Some(limit) }));
+            }
+            if until_hold.is_some_and(|end| now >= end) {
+                return Ok(Ready::HoldOver);
+            }
+            let judged = self.floor.as_ref().map(|floor| floor.due(self.excused));
+            let limit = self.deadline.map(|deadline| deadline.0);
+            let ends = [until_hold, silence, judged, limit];
+            let wake = ends.into_iter().flatten().min();
+            let left = wake.map(|end| end.saturating_sub(now).max(Duration::from_micros(50)));
+            match self.guarded(stream.writable(), left).await {
+                Some(Ok(())) => return Ok(Ready::Writable),
+                Some(Err(error)) => return Err(Stop::Io(error)),
+                None if self.is_cancelled() => return Err(Stop::Kind(ErrorKind::Cancelled)),
+                None => {}
+            }
+        }
+    }
+
+    fn deadline_left(&self, now: Duration) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.left(now).unwrap_or_default())
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.token.as_ref().is_some_and(CancelToken::is_cancelled)
+    }
+
+    fn reason(&self) -> ErrorKind {
+        match self.deadline {
+            Some(Deadline(limit)) if !self.is_cancelled() => ErrorKind::DeadlineExceeded { limit },
+            _ => ErrorKind::Cancelled,
+        }
+    }
+
+    /// Awaits a future until the token is cancelled or the time is up; `None` then.
+    async fn guarded<F: Future>(&self, future: F, left: Option<Duration>) -> Option<F::Output> {
+        let mut future = pin!(future);
+        let mut timer = pin!(left.map(sleep));
+        let mut registration = Registration { token: self.token.as_ref(), waker: None };
+        poll_fn(|context| {
+            if let Poll::Ready(output) = future.as_mut().poll(context) {
+                return Poll::Ready(Some(output));
+            }
+            if registration.watch(context.waker()) {
+                return Poll::Ready(None);
+            }
+            match timer.as_mut().as_pin_mut() {
+                Some(timer) => timer.poll(context).map(|()| None),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
+/// Leaves no waker behind in a token that outlives the wait.
+struct Registration<'t> {
+    token: Option<&'t CancelToken>,
+    waker: Option<std::task::Waker>,
+}
+
+impl Registration<'_> {
+    fn watch(&mut self, waker: &std::task::Waker) -> bool {
+        let Some(token) = self.token else { return false };
+        if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            self.forget();
+            self.waker = Some(waker.clone());
+        }
+        token.register(waker)
+    }
+
+    fn forget(&mut self) {
+        if let (Some(token), Some(waker)) = (self.token, self.waker.take()) {
+            token.forget(&waker);
+        }
+    }
+}
+
+impl Drop for Registration<'_> {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}

@@ -1,0 +1,371 @@
+//! The call: a builder that is a future.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::num::NonZeroU64;
+use std::ops::Range;
+use std::pin::Pin;
+use std::time::Duration;
+
+use ringway_runtime::net::Stream;
+use ringway_runtime::{self as runtime};
+use tracing::Instrument;
+
+use crate::cancel::CancelToken;
+use crate::error::{ErrorKind, TransferError};
+use crate::limits::{Limits, Thresholds};
+use crate::pace::{Deadline, Floor, Pace};
+use crate::plan::{self, Consistency, Mode, Plan, Route, Wishes};
+use crate::progress::Progress;
+use crate::receipt::Receipt;
+use crate::route::{self, Run, Watch};
+use crate::sink::Sink;
+use crate::source::{Body, Part, Source};
+
+/// Moves a source into a stream. Await it, after any options.
+///
+/// It resolves when the socket has accepted the last byte; see [the crate](crate) for what that means
+/// for the file.
+///
+/// # Errors
+///
+/// [`TransferError`] tells what happened, whose fault it likely is, how many bytes the socket had
+/// accepted, and what to change.
+///
+/// # Cancel safety
+///
+/// Dropping the future in the middle is memory-safe. The stream is then poisoned: nothing more can be
+/// sent over it until [`Stream::settle`] has told how many bytes went out. For an exact outcome use
+/// [`Transfer::cancel_token`].
+///
+/// ```no_run
+/// # async fn example(file: ringway::runtime::fs::File, mut stream: ringway::runtime::net::TcpStream)
+/// # -> Result<(), ringway::TransferError> {
+/// use std::time::Duration;
+/// use ringway::{Route, transfer_file};
+///
+/// let receipt = transfer_file(&file, &mut stream)
+///     .range(1000..2_000_000)
+///     .forbid(Route::Copy)
+///     .deadline(Duration::from_secs(30))
+///     .await?;
+/// assert_eq!(receipt.bytes, 1_999_000);
+/// # Ok(()) }
+/// ```
+pub fn transfer_file<'t, S: Sink>(source: impl Into<Source>, sink: &'t mut S) -> Transfer<'t> {
+    Transfer {
+        source: source.into(),
+        sink,
+        range: None,
+        promised: None,
+        wishes: Wishes::default(),
+        limits: Limits::default(),
+        thresholds: Thresholds::default(),
+        zero_copy: false,
+        pace: None,
+        floor: None,
+        deadline: None,
+        token: None,
+        report: None,
+    }
+}
+
+/// What a progress callback is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progressed {
+    /// Bytes that the socket has accepted.
+    pub sent: u64,
+    /// Bytes in the whole body.
+    pub total: u64,
+    /// Whether this is the last call, and how it ended.
+    pub ended: Option<Ended>,
+}
+
+/// How a transfer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ended {
+    /// The socket has accepted everything.
+    Complete,
+    /// It did not; the result says why.
+    Failed,
+}
+
+/// Who is told how far a transfer is.
+pub(crate) type Report<'t> = Box<dyn FnMut(Progressed) + 't>;
+
+/// A transfer to be awaited; see [`transfer_file`].
+pub struct Transfer<'t> {
+    source: Source,
+    sink: &'t mut dyn Sink,
+    range: Option<Range<u64>>,
+    promised: Option<u64>,
+    wishes: Wishes,
+    limits: Limits,
+    thresholds: Thresholds,
+    zero_copy: bool,
+    pace: Option<Pace>,
+    floor: Option<(u64, Duration)>,
+    deadline: Option<Duration>,
+    token: Option<CancelToken>,
+    report: Option<Report<'t>>,
+}
+
+impl<'t> Transfer<'t> {
+    /// Sends only these bytes of the file. For parts, give each its own range.
+    #[must_use]
+    pub fn range(mut self, bytes: Range<u64>) -> Self {
+        self.range = Some(bytes);
+        self
+    }
+
+    /// Checks that the parts come to this many bytes before anything is sent: what a header has
+    /// promised already.
+    #[must_use]
+    pub fn expecting(mut self, bytes: u64) -> Self {
+        self.promised = Some(bytes);
+        self
+    }
+
+    /// Takes this route or fails.
+    #[must_use]
+    pub fn route(mut self, route: Route) -> Self {
+        self.wishes.route = Some(route);
+        self
+    }
+
+    /// Never takes this route.
+    #[must_use]
+    pub fn forbid(mut self, route: Route) -> Self {
+        self.wishes.forbidden = self.wishes.forbidden.with(route);
+        self
+    }
+
+    /// Uses this mode throughout. [`Mode::Inline`] makes the event loop wait for a cold file.
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.wishes.mode = Some(mode);
+        self
+    }
+
+    /// Which version of the file the peer may see if it is overwritten in place meanwhile.
+    #[must_use]
+    pub fn consistency(mut self, consistency: Consistency) -> Self {
+        self.wishes.consistency = consistency;
+        self
+    }
+
+    /// The most bytes to move before other tasks have their turn; short for a field of
+    /// [`Self::limits`].
+    #[must_use]
+    pub fn quantum(mut self, bytes: u64) -> Self {
+        self.limits.quantum_bytes = bytes;
+        self
+    }
+
+    /// What this transfer may hold, and for how long.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The measured points at which the plan changes its mind.
+    #[must_use]
+    pub fn thresholds(mut self, thresholds: Thresholds) -> Self {
+        self.thresholds = thresholds;
+        self
+    }
+
+    /// Sends copied bytes by `SEND_ZC` where that pays (32 KiB and more). Off by default: only a real
+    /// network card shows a gain, and loopback copies anyway, after which it is not tried again on
+    /// this connection.
+    #[must_use]
+    pub fn zero_copy(mut self, on: bool) -> Self {
+        self.zero_copy = on;
+        self
+    }
+
+    /// Sends at most this many bytes per second on the long run, with bursts of at most `burst`
+    /// bytes. The receipt tells how long that held the transfer back.
+    #[must_use]
+    pub fn rate_limit(mut self, bytes_per_second: NonZeroU64, burst: u64) -> Self {
+        self.pace = Some(Pace::new(bytes_per_second, burst));
+        self
+    }
+
+    /// Fails if the peer takes less than this many bytes per second, judged every `grace`. The time
+    /// in which it had nothing to take does not count.
+    #[must_use]
+    pub fn minimum_rate(mut self, bytes_per_second: u64, grace: Duration) -> Self {
+        self.floor = Some((bytes_per_second, grace));
+        self
+    }
+
+    /// Fails if the whole takes longer than this.
+    #[must_use]
+    pub fn deadline(mut self, limit: Duration) -> Self {
+        self.deadline = Some(limit);
+        self
+    }
+
+    /// Lets this token cancel the transfer, with an exact outcome.
+    #[must_use]
+    pub fn cancel_token(mut self, token: &CancelToken) -> Self {
+        self.token = Some(token.clone());
+        self
+    }
+
+    /// Tells how far the transfer is, after each step, and once when it has ended, however it did.
+    /// It runs on the event loop: be quick. It is not called if the transfer is dropped.
+    #[must_use]
+    pub fn on_progress(mut self, report: impl FnMut(Progressed) + 't) -> Self {
+        self.report = Some(Box::new(report));
+        self
+    }
+
+    async fn run(mut self) -> Result<Receipt, TransferError> {
+        let watch = Watch::start(
+            self.deadline.map(Deadline),
+            self.floor.map(|(rate, grace)| Floor::new(rate, grace)),
+            self.token.take(),
+            self.limits.peer_timeout,
+        );
+        let mut report = self.report.take();
+        let prepared = self.prepare().await;
+        let (body, plan, progress) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                let ended = Some(Ended::Failed);
+                tell(&mut report, Progressed { sent: 0, total: 0, ended });
+                return Err(error);
+            }
+        };
+        let mut receipt = Receipt::new(&plan);
+        if body.generated {
+            receipt.note_fallback("read whole before sending", "the file tells no length");
+        }
+        let mut guard = Guard { stream: self.sink.stream(), began: None };
+        guard.began = Some(guard.stream.accepted());
+        let copied_before = guard.stream.zero_copy_copied();
+        let mut run = Run {
+            body: &body,
+            sink: self.sink,
+            stream: guard.stream,
+            progress,
+            plan,
+            limits: &self.limits,
+            watch,
+            pace: self.pace,
+            zero_copy: self.zero_copy,
+            may_copy: self.wishes.route.is_none() && !self.wishes.forbidden.contains(Route::Copy),
+            receipt,
+            report,
+        };
+        let outcome = route::drive(&mut run).await;
+        guard.began = None;
+        let Run { mut receipt, mut report, progress, watch, pace, .. } = run;
+        let ended = Some(if outcome.is_ok() { Ended::Complete } else { Ended::Failed });
+        tell(&mut report, Progressed { sent: progress.accepted(), total: progress.total(), ended });
+        if let Err(error) = outcome {
+            tracing::debug!(%error, "a transfer failed");
+            return Err(error);
+        }
+        receipt.bytes = progress.accepted();
+        receipt.file_bytes = progress.accepted_from_file();
+        receipt.memory_bytes = receipt.bytes - receipt.file_bytes;
+        receipt.discarded_bytes = progress.discarded();
+        receipt.held_back = pace.map_or(Duration::ZERO, |pace| pace.held_back());
+        receipt.zero_copy_copied = guard.stream.zero_copy_copied() - copied_before;
+        receipt.source_changed = body.change();
+        receipt.duration = watch.elapsed();
+        tracing::debug!(%receipt, "a transfer is done");
+        Ok(receipt)
+    }
+
+    /// Everything that is decided before the first byte: lengths, facts, plan.
+    async fn prepare(&mut self) -> Result<(Body, Plan, Progress), TransferError> {
+        let before = |kind| TransferError::new(kind, 0);
+        self.limits.check().map_err(|invalid| before(ErrorKind::InvalidLimit(invalid)))?;
+        if self.sink.stream().is_poisoned() {
+            return Err(before(ErrorKind::Poisoned));
+        }
+        let mut source = Source { parts: std::mem::take(&mut self.source.parts) };
+        if let Some(range) = self.range.take() {
+            match source.parts.as_mut_slice() {
+                [Part::File(_, whole @ None)] => *whole = Some(range),
+                _ => {
+                    let (offset, len) = (range.start, range.end.saturating_sub(range.start));
+                    let kind = ErrorKind::InvalidRange { offset, len, file_len: 0 };
+                    return Err(before(kind));
+                }
+            }
+        }
+        let body = Body::fix(source, &self.wishes, &self.limits, &self.thresholds).await?;
+        let progress = Progress::new(body.extents.as_slice())
+            .map_err(|overflow| before(ErrorKind::LengthOverflow(overflow)))?;
+        if let Some(promised) = self.promised.filter(|promised| *promised != progress.total()) {
+            let given = progress.total();
+            return Err(before(ErrorKind::SizeMismatch { promised, given }));
+        }
+        let host = self.host(&body)?;
+        let facts = self.sink.facts();
+        let plan = plan::plan(&body.facts, &facts, &self.wishes, &host, &self.thresholds)
+            .map_err(|refusal| before(ErrorKind::Refused(refusal)))?;
+        Ok((body, plan, progress))
+    }
+
+    fn host(&self, body: &Body) -> Result<plan::Capabilities, TransferError> {
+        let here = runtime::capabilities()
+            .map_err(|error| TransferError::from_io("ring", crate::error::Side::Host, error, 0))?;
+        let pipe_bytes = route::pipe_bytes(body, &self.thresholds);
+        Ok(plan::Capabilities {
+            splice: here.splice,
+            splice_sqe: here.splice,
+            registered_buffers: here.registered_buffers(),
+            pipe_bytes,
+        })
+    }
+}
+
+impl<'t> IntoFuture for Transfer<'t> {
+    type Output = Result<Receipt, TransferError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + 't>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let span = tracing::debug_span!("transfer");
+        Box::pin(self.run().instrument(span))
+    }
+}
+
+impl fmt::Debug for Transfer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transfer")
+            .field("source", &self.source)
+            .field("wishes", &self.wishes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Poisons the stream if the transfer is dropped after something may have gone out.
+struct Guard<'t> {
+    stream: &'t Stream,
+    /// The stream's count when the transfer began; `None` once it has resolved.
+    began: Option<u64>,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if let Some(began) = self.began
+            && (self.stream.accepted() != began || self.stream.is_sending())
+        {
+            self.stream.poison(began);
+        }
+    }
+}
+
+pub(crate) fn tell(report: &mut Option<Report<'_>>, progressed: Progressed) {
+    if let Some(report) = report {
+        report(progressed);
+    }
+}

@@ -1,0 +1,71 @@
+//! What the tests of transfers share: files of canary bytes, connected streams, and a receiver that
+//! checks whose byte it got.
+
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+use ringway::runtime::net::{TcpStream, UnixStream};
+use ringway::runtime::{Config, Runtime};
+use ringway::{Mode, Route};
+use ringway_testkit::{Behaviour, Checker, Received, Receiver, canary};
+use tempfile::TempDir;
+
+/// Every route in every mode.
+pub const WAYS: [(Route, Mode); 6] = [
+    (Route::Splice, Mode::Ring),
+    (Route::Splice, Mode::Hybrid),
+    (Route::Splice, Mode::Inline),
+    (Route::Copy, Mode::Ring),
+    (Route::Copy, Mode::Hybrid),
+    (Route::Copy, Mode::Inline),
+];
+
+/// A ring small enough for many tests to run side by side.
+pub fn runtime() -> Runtime {
+    Runtime::with_config(Config { completion_entries: 1024, ..Config::default() }).unwrap()
+}
+
+/// A folder on the disk of the target folder, removed at the end.
+pub fn folder() -> TempDir {
+    TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// A file of canary bytes.
+pub fn canary_file(folder: &TempDir, id: u64, len: u64) -> PathBuf {
+    let path = folder.path().join(format!("canary-{id}-{len}"));
+    canary::write_file(&path, id, len).unwrap();
+    path
+}
+
+/// A stream to a receiver over loopback.
+pub fn tcp(behaviour: Behaviour) -> (TcpStream, JoinHandle<Received>) {
+    let (listener, address) = loopback();
+    let receiver = Receiver::spawn(listener, behaviour);
+    let stream = std::net::TcpStream::connect(address).unwrap();
+    (TcpStream::from_std(stream).unwrap(), receiver)
+}
+
+fn loopback() -> (std::net::TcpListener, std::net::SocketAddr) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// A Unix stream to a receiver.
+pub fn unix(behaviour: Behaviour) -> (UnixStream, JoinHandle<Received>) {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let receiver = Receiver::spawn_connected(theirs, behaviour);
+    (UnixStream::from_std(ours).unwrap(), receiver)
+}
+
+/// Expects the bytes of a canary file from an offset on.
+pub fn expecting(id: u64, offset: u64) -> Behaviour {
+    Behaviour::read_all().expecting(Checker::new(id, offset))
+}
+
+/// Opens a file as the runtime sees it.
+pub fn open(path: &Path) -> ringway::runtime::fs::File {
+    std::fs::File::open(path).unwrap().into()
+}
