@@ -22,9 +22,13 @@ use crate::wake::Remote;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause between two of them.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(1);
+/// What the kernel allows (`IORING_MAX_ENTRIES`).
+const SUBMISSIONS_MAX: u32 = 32768;
 /// Locked memory of a ring that has just been closed is refunded late.
 const REFUND_TRIES: u32 = 12;
 const REFUND_PAUSE: Duration = Duration::from_millis(5);
+/// After how long a runtime that ends cancels again what is still in flight.
+const SHUTDOWN_PAUSE: Duration = Duration::from_millis(50);
 
 /// A ring and what is under way in it.
 pub(crate) struct Driver {
@@ -111,21 +115,20 @@ impl Driver {
         Ok(())
     }
 
+    /// Puts everything that waits into the ring.
+    ///
+    /// The doorbell first, because waiting without it would be deaf. Cancellations last: one that
+    /// overtakes its op finds nothing to cancel, and is lost.
     fn flush_submissions(&mut self) -> io::Result<()> {
-        self.arm_doorbell();
-        self.queue_cancels();
         let mut refused_since = None;
-        let port = Rc::clone(&self.port);
-        while let Some(pushed) = port.next_submission(|sqe| self.ring.push(sqe)) {
-            if pushed {
-                refused_since = None;
-                continue;
-            }
+        while !(self.arm_doorbell() && self.queue_submissions() && self.queue_cancels()) {
             // The submission queue is full: hand it over and go on.
             let before = self.ring.unsubmitted();
             self.enter(0, None)?;
             self.flush_completions();
-            if self.ring.unsubmitted() == before {
+            if self.ring.unsubmitted() < before {
+                refused_since = None;
+            } else {
                 let since = *refused_since.get_or_insert_with(Instant::now);
                 if since.elapsed() > REFUSAL_TIMEOUT {
                     return Err(io::Error::other("the kernel takes no submissions"));
@@ -137,26 +140,47 @@ impl Driver {
     }
 
     /// The doorbell lets other threads wake this one; it is a poll op that is armed again and again.
-    fn arm_doorbell(&mut self) {
+    /// Like the two below, it returns `false` when the submission queue is full.
+    fn arm_doorbell(&mut self) -> bool {
         if !self.doorbell_armed {
             let mut sqe = Sqe::poll(self.remote.bell().as_raw_fd(), READABLE);
             sqe.set_user_data(DOORBELL_TAG);
             self.doorbell_armed = self.ring.push(&sqe);
         }
+        self.doorbell_armed
     }
 
-    fn queue_cancels(&mut self) {
+    fn queue_submissions(&mut self) -> bool {
+        let port = Rc::clone(&self.port);
+        while let Some(pushed) = port.next_submission(|sqe| self.ring.push(sqe)) {
+            if !pushed {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What exceeds the completions kept for cancellations waits for the next turn, which comes at
+    /// once: a cancellation completes when it is submitted.
+    fn queue_cancels(&mut self) -> bool {
         while self.cancels_in_flight < RESERVED_COMPLETIONS - 1 {
-            let Some(key) = self.port.next_doomed() else { return };
+            let Some(key) = self.port.next_doomed() else { return true };
             let mut sqe = Sqe::cancel(key.tag());
             sqe.set_user_data(CANCEL_TAG);
             if !self.ring.push(&sqe) {
                 // Marked again, so that it is not lost: there is room after the next enter.
                 self.port.doom_again(key);
-                return;
+                return false;
             }
             self.cancels_in_flight += 1;
         }
+        true
+    }
+
+    /// Whether something is left that only another turn does: in the meantime the ring's descriptor
+    /// would not tell of it.
+    pub(crate) fn needs_turn(&mut self) -> bool {
+        !self.doorbell_armed || self.port.has_queued() || self.ring.unsubmitted() > 0
     }
 
     fn enter(&mut self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
@@ -178,15 +202,15 @@ impl Driver {
                     self.counters.unexpected_errnos.bump();
                 }
             }
-            self.flush_completions_silently();
+            // What has completed may be all that the caller waits for.
+            if self.flush_completions_silently() > 0 {
+                return Ok(());
+            }
             let since = *refused_since.get_or_insert_with(Instant::now);
             if since.elapsed() > REFUSAL_TIMEOUT {
                 return Err(error);
             }
             std::thread::sleep(REFUSAL_PAUSE);
-            if !self.after.wakers.is_empty() {
-                return Ok(());
-            }
         }
     }
 
@@ -195,13 +219,14 @@ impl Driver {
         self.after.settle();
     }
 
-    /// Records what is there and wakes nobody yet.
-    fn flush_completions_silently(&mut self) {
+    /// Records what is there and wakes nobody yet. Returns how many completions that were.
+    fn flush_completions_silently(&mut self) -> u64 {
         if self.ring.overflown() {
             self.counters.completions_overflowed.bump();
         }
         let Self { ring, port, after, counters, cancels_in_flight, doorbell_armed, .. } = self;
         let mut rung = false;
+        let before = counters.completions.value();
         ring.reap(|cqe| {
             counters.completions.bump();
             match cqe.user_data {
@@ -216,21 +241,26 @@ impl Driver {
         if rung {
             self.remote.silence();
         }
+        self.counters.completions.value() - before
     }
 
     /// Cancels everything and waits until nothing is in flight, or until the timeout has passed.
     /// Returns whether the kernel has let go of all ops.
     pub(crate) fn shut_down(&mut self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
-        self.port.doom_all();
+        let mut again = Instant::now();
+        let deadline = again + timeout;
         while self.port.in_flight() > 0 {
             let now = Instant::now();
             if now >= deadline {
                 return false;
             }
-            // Short waits, because a cancellation can be overtaken by the op that it is for.
-            let soon = now + Duration::from_millis(50);
-            if self.turn(Patience::Until(Some(soon.min(deadline)))).is_err() {
+            // Again and again, because what is released can start ops, and because a cancellation
+            // misses an op that is just on its way from one wait to the next.
+            if now >= again {
+                self.port.doom_all();
+                again = now + SHUTDOWN_PAUSE;
+            }
+            if self.turn(Patience::Until(Some(again.min(deadline)))).is_err() {
                 return false;
             }
         }
@@ -256,8 +286,9 @@ pub(crate) enum Patience {
 }
 
 fn build(config: &Config, best: Setup) -> io::Result<Ring> {
-    let mut completions = config.completion_entries.max(4 * RESERVED_COMPLETIONS);
-    let submissions = config.submission_entries.max(8);
+    let submissions = config.submission_entries.clamp(8, SUBMISSIONS_MAX).next_power_of_two();
+    // The kernel refuses fewer completions than submissions.
+    let mut completions = config.completion_entries.max(4 * RESERVED_COMPLETIONS).max(submissions);
     loop {
         match with_refund(|| Ring::build(best, submissions, completions)) {
             Err(error)

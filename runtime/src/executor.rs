@@ -7,7 +7,7 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -66,24 +66,18 @@ impl Tasks {
     }
 
     /// Starts a task; it runs in this turn or the next.
-    pub(crate) fn spawn<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
-        let shared = Rc::new(RefCell::new(Joint { outcome: None, waker: None }));
-        let joint = Rc::clone(&shared);
+    pub(crate) fn spawn<F: Future + 'static>(self: &Rc<Self>, future: F) -> JoinHandle<F::Output> {
+        let shared = Rc::new(RefCell::new(Joint { outcome: None, ended: false, waker: None }));
+        let verdict = Verdict { shared: Rc::clone(&shared) };
         let counters = Rc::clone(&self.counters);
         self.counters.tasks.bump();
+        let future = CatchPanic { future: Some(Box::pin(future)) };
         let task: Task = Box::pin(async move {
-            let outcome = CatchPanic { future: Box::pin(future) }.await;
+            let outcome = future.await;
             if outcome.is_err() {
                 counters.tasks_panicked.bump();
             }
-            let waker = {
-                let mut joint = joint.borrow_mut();
-                joint.outcome = Some(outcome);
-                joint.waker.take()
-            };
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+            verdict.give(outcome);
         });
         let generation = self.generation.get() + 1;
         self.generation.set(generation);
@@ -95,7 +89,7 @@ impl Tasks {
         entry.insert(Seat { generation, task: Some(task), waker });
         drop(seats);
         wake.wake();
-        JoinHandle { id, shared }
+        JoinHandle { id, tasks: Rc::downgrade(self), shared }
     }
 
     /// Runs up to `limit` ready tasks.
@@ -129,7 +123,14 @@ impl Tasks {
             self.counters.tasks.sub(1);
         }
         drop(seats);
-        drop(task);
+        self.discard(task);
+    }
+
+    /// Drops a task. A panic of what it drops ends here, as one of its own does: the ring goes on.
+    fn discard(&self, task: Task) {
+        if catch_unwind(AssertUnwindSafe(|| drop(task))).is_err() {
+            self.counters.tasks_panicked.bump();
+        }
     }
 
     fn abort(&self, id: TaskId) {
@@ -140,7 +141,7 @@ impl Tasks {
         };
         if let Some(seat) = seat {
             self.counters.tasks.sub(1);
-            drop(seat);
+            seat.task.into_iter().for_each(|task| self.discard(task));
         }
     }
 
@@ -152,7 +153,8 @@ impl Tasks {
                 break;
             }
             self.counters.tasks.sub(seats.len() as u64);
-            drop(seats);
+            let tasks = seats.into_iter().filter_map(|(_, seat)| seat.task);
+            tasks.for_each(|task| self.discard(task));
         }
         self.ready.borrow_mut().clear();
     }
@@ -185,12 +187,43 @@ pub async fn yield_now() {
 
 struct Joint<T> {
     outcome: Option<Result<T, JoinError>>,
+    /// The outcome was given, whether or not it was taken since.
+    ended: bool,
     waker: Option<Waker>,
+}
+
+/// The duty of a task to tell how it ended. A task that is dropped tells that it was aborted.
+struct Verdict<T> {
+    shared: Rc<RefCell<Joint<T>>>,
+}
+
+impl<T> Verdict<T> {
+    fn give(&self, outcome: Result<T, JoinError>) {
+        let waker = {
+            let mut joint = self.shared.borrow_mut();
+            if joint.ended {
+                return;
+            }
+            joint.ended = true;
+            joint.outcome = Some(outcome);
+            joint.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl<T> Drop for Verdict<T> {
+    fn drop(&mut self) {
+        self.give(Err(JoinError::Aborted));
+    }
 }
 
 /// Waits for a task. Dropping it lets the task run on.
 pub struct JoinHandle<T> {
     id: TaskId,
+    tasks: Weak<Tasks>,
     shared: Rc<RefCell<Joint<T>>>,
 }
 
@@ -201,22 +234,11 @@ impl<T> JoinHandle<T> {
         self.shared.borrow().outcome.is_some()
     }
 
-    /// Drops the task where it stands. Awaiting the handle then gives [`JoinError::Aborted`],
-    /// unless the task had ended before.
-    ///
-    /// # Panics
-    ///
-    /// Never; outside of the task's ring it does nothing.
+    /// Drops the task where it stands, or, if it aborts itself, when it next waits. Awaiting the
+    /// handle then gives [`JoinError::Aborted`], unless the task had ended before.
     pub fn abort(&self) {
-        local::with(|local| local.tasks.abort(self.id));
-        let mut joint = self.shared.borrow_mut();
-        if joint.outcome.is_none() {
-            joint.outcome = Some(Err(JoinError::Aborted));
-            let waker = joint.waker.take();
-            drop(joint);
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+        if let Some(tasks) = self.tasks.upgrade() {
+            tasks.abort(self.id);
         }
     }
 }
@@ -243,47 +265,52 @@ impl<T> fmt::Debug for JoinHandle<T> {
 }
 
 /// Why a task has no result.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JoinError {
-    /// It panicked, with this payload.
-    Panicked(Box<dyn Any + Send>),
+    /// It panicked, with this message.
+    Panicked(String),
     /// It was aborted.
     Aborted,
-}
-
-impl fmt::Debug for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "JoinError({self})")
-    }
 }
 
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Aborted => f.write_str("the task was aborted"),
-            Self::Panicked(payload) => {
-                let text = payload.downcast_ref::<&str>().copied();
-                let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-                write!(f, "the task panicked: {}", text.unwrap_or("(no message)"))
-            }
+            Self::Panicked(message) => write!(f, "the task panicked: {message}"),
         }
     }
 }
 
 impl std::error::Error for JoinError {}
 
+impl JoinError {
+    fn panicked(payload: &(dyn Any + Send)) -> Self {
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        Self::Panicked(text.unwrap_or("(no message)").to_owned())
+    }
+}
+
 /// Turns a panic of a future into an error.
 struct CatchPanic<F> {
-    future: Pin<Box<F>>,
+    /// Absent once it has ended: it is dropped where a panic of that is caught too.
+    future: Option<Pin<Box<F>>>,
 }
 
 impl<F: Future> Future for CatchPanic<F> {
     type Output = Result<F::Output, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(future) = &mut self.future else { return Poll::Pending };
+        let outcome = match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(output)) => Ok(output),
+            Err(payload) => Err(JoinError::panicked(&*payload)),
+        };
         // After a panic the future is never polled again, only dropped.
-        match catch_unwind(AssertUnwindSafe(|| self.future.as_mut().poll(context))) {
-            Ok(poll) => poll.map(Ok),
-            Err(payload) => Poll::Ready(Err(JoinError::Panicked(payload))),
-        }
+        let future = self.future.take();
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
+        Poll::Ready(dropped.map_err(|payload| JoinError::panicked(&*payload)).and(outcome))
     }
 }

@@ -6,10 +6,12 @@ mod open;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 pub use crate::sys::file::{FileKind, FileSystem, Metadata};
 pub use names::{metadata, remove_file, rename};
@@ -29,6 +31,22 @@ const PAGE: u64 = 4096;
 #[derive(Clone)]
 pub struct File {
     fd: Arc<OwnedFd>,
+    known: Arc<Known>,
+}
+
+/// What was found out about an open file.
+#[derive(Default)]
+struct Known {
+    /// What never changes while it is open.
+    nature: OnceLock<Nature>,
+    /// The range that was last found to be in memory, and when.
+    resident: Mutex<Option<(Range<u64>, Instant)>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Nature {
+    file_system: FileSystem,
+    direct: bool,
 }
 
 /// Whether a range of a file can be read without asking a disk.
@@ -78,7 +96,7 @@ impl File {
     }
 
     fn from_fd(fd: OwnedFd) -> Self {
-        Self { fd: Arc::new(fd) }
+        Self { fd: Arc::new(fd), known: Arc::default() }
     }
 
     /// The file's attributes now. Answers at once on local file systems.
@@ -96,16 +114,25 @@ impl File {
     ///
     /// Those of fstatfs(2).
     pub fn file_system(&self) -> io::Result<FileSystem> {
-        calls::file_system(self.as_fd())
+        Ok(self.nature()?.file_system)
     }
 
-    /// Whether the file was opened with `O_DIRECT`.
+    /// Whether the file was opened with `O_DIRECT`. Switching it later by fcntl(2) is not seen.
     ///
     /// # Errors
     ///
     /// Those of fcntl(2).
     pub fn is_direct(&self) -> io::Result<bool> {
-        calls::is_direct(self.as_fd())
+        Ok(self.nature()?.direct)
+    }
+
+    fn nature(&self) -> io::Result<Nature> {
+        if let Some(nature) = self.known.nature.get() {
+            return Ok(*nature);
+        }
+        let file_system = calls::file_system(self.as_fd())?;
+        let nature = Nature { file_system, direct: calls::is_direct(self.as_fd())? };
+        Ok(*self.known.nature.get_or_init(|| nature))
     }
 
     /// Whether a range is in the page cache: by cachestat(2), confirmed by a read of its last byte
@@ -130,6 +157,25 @@ impl File {
             Err(_) if counted => Residency::Resident,
             Err(_) => Residency::Unknown,
         }
+    }
+
+    /// The same, but believes for `age` what it found last: a server that sends a hot file over and
+    /// over asks the kernel once in that time. Within it, eviction goes unseen.
+    #[must_use]
+    pub fn residency_lately(&self, offset: u64, len: u64, age: Duration) -> Residency {
+        let end = offset.saturating_add(len);
+        let now = Instant::now();
+        let Ok(mut resident) = self.known.resident.lock() else { return Residency::Unknown };
+        if let Some((range, since)) = &*resident
+            && range.start <= offset
+            && end <= range.end
+            && now.saturating_duration_since(*since) < age
+        {
+            return Residency::Resident;
+        }
+        let found = self.residency(offset, len);
+        *resident = (found == Residency::Resident).then_some((offset..end, now));
+        found
     }
 
     /// Reads at an offset what is in memory already, behind what the lease holds, up to its
@@ -172,6 +218,9 @@ impl File {
             Ok(local) => local,
             Err(error) => return (Err(error), Some(buffer)),
         };
+        if let Err(error) = position(offset) {
+            return (Err(error), Some(buffer));
+        }
         let mut buffer = buffer.into_buffer();
         let (base, room) = buffer.room();
         let start = start.min(room);
@@ -210,6 +259,9 @@ impl File {
             Ok(local) => local,
             Err(error) => return (Err(error), Some(buffer)),
         };
+        if let Err(error) = position(offset) {
+            return (Err(error), Some(buffer));
+        }
         let buffer: Buffer = buffer.into_buffer();
         let bytes = buffer.filled().get(start..).unwrap_or_default();
         let len = u32::try_from(bytes.len()).unwrap_or(LENGTH_MAX);
@@ -242,8 +294,7 @@ impl File {
     /// The pipe belongs to the op, and is destroyed if its content is uncertain.
     pub fn fill(&self, pipe: PipeLease, offset: u64, len: u32) -> io::Result<Filling> {
         let local = local::current()?;
-        let offset =
-            i64::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))?;
+        let offset = position(offset)?;
         let sqe = Sqe::splice_from_file(self.fd.as_raw_fd(), offset, pipe.write_fd(), len);
         let held = Held { pipe: Some(pipe), ..self.held() };
         Ok(Filling { op: local.port.submit(sqe, held, Effect::Staged) })
@@ -314,6 +365,12 @@ impl File {
     fn held(&self) -> Held {
         Held { file: Some(Arc::clone(&self.fd)), ..Held::default() }
     }
+}
+
+/// An offset as the kernel counts it. Beyond `i64::MAX` no file has bytes, and in the ring −1 would
+/// mean the position of the descriptor.
+fn position(offset: u64) -> io::Result<i64> {
+    i64::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))
 }
 
 impl AsFd for File {

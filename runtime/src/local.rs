@@ -17,7 +17,7 @@ use crate::wake::Remote;
 /// Everything that a future needs of its ring.
 pub(crate) struct Local {
     pub(crate) port: Rc<Port>,
-    pub(crate) tasks: Tasks,
+    pub(crate) tasks: Rc<Tasks>,
     pub(crate) timers: Rc<Timers>,
     pub(crate) buffers: Rc<Pool>,
     pub(crate) pipes: Rc<PipePool>,
@@ -52,7 +52,9 @@ pub(crate) fn current() -> io::Result<Rc<Local>> {
 
 /// Makes a ring the current one for as long as the guard lives.
 pub(crate) fn enter(local: &Rc<Local>) -> Entered {
-    Entered { before: CURRENT.replace(Some(Rc::clone(local))) }
+    // A runtime that lives in a thread-local of its own can outlive this one.
+    let entering = CURRENT.try_with(|current| current.replace(Some(Rc::clone(local))));
+    Entered { before: entering.ok().flatten() }
 }
 
 /// See [`enter`].

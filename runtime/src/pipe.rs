@@ -5,7 +5,7 @@
 //! *residue*. A pipe that goes back with residue would hand one client's bytes to the next, so a
 //! pipe is only kept if it is provably empty, and destroyed otherwise.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -57,8 +57,8 @@ pub(crate) struct PipePool {
     idle: RefCell<Vec<Pipe>>,
     count_max: u64,
     bytes_max: u64,
-    /// What to ask the kernel for; shrinks when it grants less.
-    ask: Cell<usize>,
+    /// What to ask the kernel for: a power of two, as it would round up to one.
+    ask: usize,
     counters: Rc<Counters>,
 }
 
@@ -68,7 +68,7 @@ impl PipePool {
             idle: RefCell::default(),
             count_max: config.pipes_max.into(),
             bytes_max: config.pipe_bytes_max as u64,
-            ask: Cell::new(config.pipe_bytes.max(CAPACITY_MIN)),
+            ask: config.pipe_bytes.clamp(CAPACITY_MIN, 1 << 30).next_power_of_two(),
             counters,
         }
     }
@@ -93,7 +93,9 @@ impl PipePool {
         }
         let (read, write) = sys::pipe::pipe().map_err(|error| refusal(&error))?;
         let room = usize::try_from(self.bytes_max - bytes).unwrap_or(usize::MAX);
-        let capacity = self.grow(write.as_fd(), self.ask.get().min(room))?;
+        // Rounded down, so that the kernel's rounding up cannot break the bound.
+        let room = 1 << room.max(1).ilog2();
+        let capacity = self.grow(write.as_fd(), self.ask.min(room))?;
         self.counters.pipes.bump();
         self.counters.pipe_bytes.add(capacity as u64);
         Ok(Pipe { read, write, capacity })

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -46,8 +47,9 @@ use crate::wake::{Inbox, Remote, TaskId, TaskWaker};
 /// # Ok::<(), ringway_runtime::StartError>(())
 /// ```
 pub struct Runtime {
-    local: Rc<Local>,
+    /// Stands first, because it goes before the memory that is registered with its ring.
     driver: RefCell<Driver>,
+    local: Rc<Local>,
     /// A second descriptor of the ring, for those who poll it.
     readiness: OwnedFd,
     config: Config,
@@ -74,7 +76,8 @@ impl Runtime {
     }
 
     /// A runtime whose descriptor wakes a poll or epoll that waits already, so that a foreign event
-    /// loop can drive it: see [`Self::turn`].
+    /// loop can drive it: see [`Self::turn`]. An epoll_wait(2) in the ring's thread can end with
+    /// `EINTR` then, because completion work runs there on the way out of the kernel: repeat it.
     ///
     /// # Errors
     ///
@@ -96,7 +99,7 @@ impl Runtime {
         tracing::debug!(?capabilities, "a ring starts");
         let local = Rc::new(Local {
             port: Rc::clone(driver.port()),
-            tasks: Tasks::new(Arc::clone(&remote), Rc::clone(&counters)),
+            tasks: Rc::new(Tasks::new(Arc::clone(&remote), Rc::clone(&counters))),
             timers: Rc::new(Timers::new(Rc::clone(&counters))),
             buffers: Rc::new(buffers),
             pipes: Rc::new(PipePool::new(&config, Rc::clone(&counters))),
@@ -130,7 +133,7 @@ impl Runtime {
                     return output;
                 }
             }
-            self.local.tasks.run(self.config.tasks_per_turn);
+            self.local.tasks.run(self.config.tasks_per_turn.max(1));
             let rest = !self.local.tasks.has_ready() && self.local.remote.fall_asleep();
             let patience =
                 if rest { Patience::Until(self.local.timers.next()) } else { Patience::None };
@@ -158,28 +161,38 @@ impl Runtime {
         }
     }
 
-    /// Starts a task. It runs whenever the runtime does.
+    /// Starts a task. It runs whenever the runtime does; between two turns of an embedded one, its
+    /// descriptor becomes readable.
     pub fn spawn<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
-        let _entered = local::enter(&self.local);
+        // Not entered: then the waker of the task rings the doorbell where that is needed.
         self.local.tasks.spawn(future)
     }
 
     /// Runs what is ready, without waiting: for a foreign event loop.
     ///
-    /// Call it when the descriptor ([`AsFd`]) becomes readable, when the deadline that the last turn
-    /// told has passed, and at once if that turn said so.
+    /// Call it once before waiting, and after futures of the ring were dropped outside of it; then
+    /// when the descriptor ([`AsFd`]) becomes readable, when the deadline that the last turn told
+    /// has passed, and at once if that turn said so.
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to be entered for ten seconds on end.
+    /// When the kernel refuses to be entered for ten seconds on end, and inside of a turn of this
+    /// very runtime.
     pub fn turn(&self) -> io::Result<Turn> {
+        if local::with(|local| Rc::ptr_eq(local, &self.local)) == Some(true) {
+            return Err(StartError::nested().into());
+        }
         let _entered = local::enter(&self.local);
         self.local.remote.stay_awake();
         self.round(Patience::None)?;
-        self.local.tasks.run(self.config.tasks_per_turn);
+        self.local.tasks.run(self.config.tasks_per_turn.max(1));
         // What the tasks have submitted goes out now; what is done inline is done now.
         self.round(Patience::None)?;
-        let rest = !self.local.tasks.has_ready() && self.local.remote.fall_asleep();
+        // Asked first: a bell that was heard in this very turn must be hung up again before anybody
+        // relies on it.
+        let rest = !self.driver.borrow_mut().needs_turn()
+            && !self.local.tasks.has_ready()
+            && self.local.remote.fall_asleep();
         Ok(Turn { again: !rest, deadline: self.local.timers.next() })
     }
 
@@ -257,16 +270,25 @@ impl AsFd for Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         let _entered = local::enter(&self.local);
+        // Whatever panics in here, the kernel must have let go of the memory before that is freed.
         let left = self.local.remote.close();
-        drop(left);
+        let dropping = catch_unwind(AssertUnwindSafe(|| {
+            left.jobs.into_iter().for_each(drop);
+        }));
         self.local.tasks.clear();
         let mut driver = self.driver.borrow_mut();
-        if !driver.shut_down(self.config.shutdown_timeout) {
+        let timeout = self.config.shutdown_timeout;
+        let ended = catch_unwind(AssertUnwindSafe(|| driver.shut_down(timeout)));
+        if !matches!(ended, Ok(true)) {
             let ops = driver.port().in_flight();
             tracing::error!(ops, "the kernel holds on to ops: their memory is leaked");
             driver.port().leak();
             // The arenas too: a registered buffer can be among what the kernel still writes to.
             std::mem::forget(Rc::clone(&self.local.buffers));
+        }
+        drop(driver);
+        if let Some(payload) = dropping.err().or(ended.err()).filter(|_| !thread::panicking()) {
+            resume_unwind(payload);
         }
     }
 }
@@ -318,10 +340,11 @@ impl Handle {
     {
         let (give, take) = oneshot::channel();
         let job = Box::new(move || {
-            let future = make();
+            // The closure runs inside of the task, where a panic of it ends with the task.
             drop(crate::executor::spawn(async move {
+                let output = make().await;
                 // Nobody waits any more: that is no error of the work.
-                let _ = give.send(future.await);
+                let _ = give.send(output);
             }));
         });
         self.remote.leave(|inbox| inbox.jobs.push(job));

@@ -53,11 +53,13 @@ impl Signals {
     /// Those of socketpair(2) and sigaction(2).
     pub fn new(kinds: &[Kind]) -> io::Result<Self> {
         let (arrivals, arrive) = StdUnixStream::pair()?;
-        let mut registrations = Vec::with_capacity(kinds.len());
+        let registrations = Vec::with_capacity(kinds.len());
+        let mut signals = Self { arrivals: UnixStream::from_std(arrivals)?, registrations };
         for kind in kinds {
-            registrations.push(pipe::register(kind.number(), arrive.try_clone()?)?);
+            let registration = pipe::register(kind.number(), arrive.try_clone()?)?;
+            signals.registrations.push(registration);
         }
-        Ok(Self { arrivals: UnixStream::from_std(arrivals)?, registrations })
+        Ok(signals)
     }
 
     /// Waits for one of the signals. Several that come at once count as one.

@@ -63,11 +63,13 @@ impl Timers {
     }
 
     fn renew(&self, key: TimerKey, waker: &Waker) {
-        if let Some(known) = self.queue.borrow_mut().value_mut(key)
-            && !known.will_wake(waker)
-        {
-            known.clone_from(waker);
-        }
+        // The old waker is dropped outside of the borrow: it may be the last of what it wakes.
+        let _old = self
+            .queue
+            .borrow_mut()
+            .value_mut(key)
+            .filter(|known| !known.will_wake(waker))
+            .map(|known| std::mem::replace(known, waker.clone()));
     }
 }
 

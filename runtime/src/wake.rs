@@ -1,9 +1,10 @@
 //! Waking a ring: cheap on its own thread, by a doorbell from any other.
 
+use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::Wake;
+use std::task::{Wake, Waker};
 
 use crate::local;
 use crate::sys::thread;
@@ -133,8 +134,11 @@ impl TaskWaker {
     }
 
     /// The task is about to run: a wake from now on queues it again.
+    ///
+    /// It acquires, because a wake that found the task queued did nothing else: what was written
+    /// before that wake must be seen by the run that follows.
     pub(crate) fn running(&self) {
-        self.queued.store(false, Ordering::Release);
+        self.queued.swap(false, Ordering::AcqRel);
     }
 }
 
@@ -157,5 +161,62 @@ impl Wake for TaskWaker {
         if here != Some(true) {
             self.remote.leave(|inbox| inbox.tasks.push(self.id));
         }
+    }
+}
+
+/// Those who wait for something that is short. All are woken together, because one that is woken
+/// and then dropped, or never polled again, would swallow the only wake.
+#[derive(Default)]
+pub(crate) struct Crowd {
+    wakers: RefCell<Vec<Waker>>,
+    round: Cell<u64>,
+}
+
+/// What a waiter remembers of having joined a [`Crowd`]: the round, and its place in it.
+#[derive(Default)]
+pub(crate) struct Ticket(Option<(u64, usize)>);
+
+impl Crowd {
+    /// Joins, or renews the waker if the ticket is of this round: a future that is polled again and
+    /// again while it waits must not fill the memory with its wakers. Returns whether this is the
+    /// first time that it waits.
+    pub(crate) fn join(&self, ticket: &mut Ticket, waker: &Waker) -> bool {
+        let first = ticket.0.is_none();
+        let waker = waker.clone();
+        let mut wakers = self.wakers.borrow_mut();
+        let place = ticket.0.filter(|(round, _)| *round == self.round.get());
+        // Dropped when nothing is borrowed any more: it may be the last of what it wakes.
+        let _old = match place.and_then(|(_, place)| wakers.get_mut(place)) {
+            Some(known) => Some(std::mem::replace(known, waker)),
+            None => {
+                ticket.0 = Some((self.round.get(), wakers.len()));
+                wakers.push(waker);
+                None
+            }
+        };
+        drop(wakers);
+        first
+    }
+
+    /// Takes everybody out, to be woken.
+    pub(crate) fn leave(&self) -> Vec<Waker> {
+        self.round.set(self.round.get() + 1);
+        self.wakers.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_holds_one_waker_for_each_waiter() {
+        let crowd = Crowd::default();
+        let mut ticket = Ticket::default();
+        assert!(crowd.join(&mut ticket, Waker::noop()));
+        assert!(!crowd.join(&mut ticket, Waker::noop()));
+        assert_eq!(crowd.leave().len(), 1);
+        assert!(!crowd.join(&mut ticket, Waker::noop()));
+        assert_eq!(crowd.leave().len(), 1, "it joins again after each waking");
     }
 }

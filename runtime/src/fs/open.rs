@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
 
 use io_uring::types::OpenHow;
 
@@ -176,7 +175,7 @@ impl OpenOptions {
             }
             calls::clear_nonblocking(opened.as_fd())?;
         }
-        Ok(File { fd: Arc::new(opened) })
+        Ok(File::from_fd(opened))
     }
 
     fn flags(&self) -> i32 {

@@ -9,7 +9,6 @@
 //! ```
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -22,13 +21,16 @@ use memmap2::MmapMut;
 
 use crate::config::BufferClass;
 use crate::stats::Counters;
+use crate::wake::{Crowd, Ticket};
 
 const PAGE: usize = 4096;
 
 /// Buffers of one size, in one mapping.
 struct Class {
-    arena: RefCell<MmapMut>,
+    /// Only kept: everything goes through `base`.
+    _arena: MmapMut,
     base: NonNull<u8>,
+    arena_bytes: usize,
     bytes: usize,
     free: RefCell<Vec<u32>>,
 }
@@ -37,7 +39,7 @@ struct Class {
 pub(crate) struct Pool {
     classes: Vec<Class>,
     registered: Cell<bool>,
-    waiters: RefCell<VecDeque<Waker>>,
+    waiters: Crowd,
     counters: Rc<Counters>,
 }
 
@@ -47,14 +49,14 @@ impl Pool {
         let mut classes = classes.to_vec();
         classes.sort_by_key(|class| class.bytes);
         let classes = classes.iter().map(Class::new).collect::<io::Result<_>>()?;
-        Ok(Self { classes, registered: Cell::new(false), waiters: RefCell::default(), counters })
+        Ok(Self { classes, registered: Cell::new(false), waiters: Crowd::default(), counters })
     }
 
     /// The arenas, for registration with a ring.
     pub(crate) fn arenas(&self) -> Vec<libc::iovec> {
         let arena = |class: &Class| libc::iovec {
             iov_base: class.base.as_ptr().cast(),
-            iov_len: class.arena.borrow().len(),
+            iov_len: class.arena_bytes,
         };
         self.classes.iter().map(arena).collect()
     }
@@ -86,16 +88,14 @@ impl Pool {
         if self.classes.is_empty() {
             return Err(io::Error::other("the configuration has no buffers (Config::buffers)"));
         }
-        let mut waited = false;
+        let mut ticket = Ticket::default();
         poll_fn(|context| {
             if let Some(lease) = self.try_lease(bytes) {
                 return Poll::Ready(Ok(lease));
             }
-            if !waited {
-                waited = true;
+            if self.waiters.join(&mut ticket, context.waker()) {
                 self.counters.lease_waits.bump();
             }
-            self.waiters.borrow_mut().push_back(context.waker().clone());
             Poll::Pending
         })
         .await
@@ -104,9 +104,7 @@ impl Pool {
     fn give_back(&self, class: usize, slot: u32) {
         self.classes[class].free.borrow_mut().push(slot);
         self.counters.leases.sub(1);
-        // All of them, because one that is gone would swallow the only wake.
-        let waiters = std::mem::take(&mut *self.waiters.borrow_mut());
-        waiters.into_iter().for_each(Waker::wake);
+        self.waiters.leave().into_iter().for_each(Waker::wake);
     }
 }
 
@@ -123,11 +121,12 @@ impl Class {
     fn new(class: &BufferClass) -> io::Result<Self> {
         let bytes = class.bytes.max(1).next_multiple_of(PAGE);
         let count = usize::try_from(class.count.max(1)).unwrap_or(1);
-        let mut arena = MmapMut::map_anon(bytes.saturating_mul(count))?;
-        let base = NonNull::from(&mut arena[0]);
+        let arena_bytes = bytes.saturating_mul(count);
+        let mut arena = MmapMut::map_anon(arena_bytes)?;
+        let base = NonNull::from(&mut arena[..]).cast();
         // Popped from the end: low slots are used first and stay warm.
         let free = (0..class.count.max(1)).rev().collect();
-        Ok(Self { arena: RefCell::new(arena), base, bytes, free: RefCell::new(free) })
+        Ok(Self { _arena: arena, base, arena_bytes, bytes, free: RefCell::new(free) })
     }
 }
 

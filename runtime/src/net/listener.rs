@@ -13,6 +13,9 @@ use crate::time;
 
 /// The pause after an accept that failed for want of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+/// Connections that may fail one after the other before accepting pauses as well: the errno of a
+/// connection can also be that of a filter that refuses every call.
+const FAILURES_IN_A_ROW_MAX: u32 = 64;
 
 /// How to listen.
 ///
@@ -66,6 +69,7 @@ impl Default for ListenOptions {
 pub(super) async fn accept(listener: &Arc<OwnedFd>) -> io::Result<OwnedFd> {
     let local = local::current()?;
     let mut warned = false;
+    let mut failures = 0;
     loop {
         let error =
             match crate::inline_len("accept", 0).and_then(|_| socket::accept(listener.as_fd())) {
@@ -77,21 +81,13 @@ pub(super) async fn accept(listener: &Arc<OwnedFd>) -> io::Result<OwnedFd> {
                 let held = Held { file: Some(Arc::clone(listener)), ..Held::default() };
                 let sqe = Sqe::poll(listener.as_raw_fd(), READABLE);
                 local.port.submit(sqe, held, Effect::None).await.result?;
+                failures = 0;
             }
-            // The connection failed before it was accepted; accept(2) lists these.
-            Some(
-                libc::ECONNABORTED
-                | libc::EPROTO
-                | libc::EPERM
-                | libc::ENETDOWN
-                | libc::ENETUNREACH
-                | libc::EHOSTDOWN
-                | libc::EHOSTUNREACH
-                | libc::ENOPROTOOPT
-                | libc::EOPNOTSUPP
-                | libc::ENONET,
-            ) => {}
-            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+            Some(errno) if of_the_connection(errno) && failures < FAILURES_IN_A_ROW_MAX => {
+                failures += 1;
+            }
+            Some(errno) if of_the_connection(errno) || is_exhaustion(errno) => {
+                failures = 0;
                 local.counters.accept_pauses.bump();
                 if !std::mem::replace(&mut warned, true) {
                     tracing::warn!(%error, "accepting pauses: raise RLIMIT_NOFILE or fs.file-max");
@@ -106,4 +102,26 @@ pub(super) async fn accept(listener: &Arc<OwnedFd>) -> io::Result<OwnedFd> {
             }
         }
     }
+}
+
+/// The connection failed before it was accepted; accept(2) lists these.
+fn of_the_connection(errno: i32) -> bool {
+    matches!(
+        errno,
+        libc::ECONNABORTED
+            | libc::EPROTO
+            | libc::EPERM
+            | libc::ENETDOWN
+            | libc::ENETUNREACH
+            | libc::EHOSTDOWN
+            | libc::EHOSTUNREACH
+            | libc::ENOPROTOOPT
+            | libc::EOPNOTSUPP
+            | libc::ENONET
+    )
+}
+
+/// Descriptors or memory have run out.
+fn is_exhaustion(errno: i32) -> bool {
+    matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
 }

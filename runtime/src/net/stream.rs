@@ -116,7 +116,12 @@ impl Stream {
     /// `WouldBlock` if there is nothing; otherwise those of recv(2).
     pub fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let len = crate::inline_len("recv", buffer.len().try_into().unwrap_or(u32::MAX))?;
-        socket::recv(self.as_fd(), &mut buffer[..len])
+        let received = socket::recv(self.as_fd(), &mut buffer[..len]);
+        self.flow.set_dry(match &received {
+            Ok(count) => *count < len,
+            Err(error) => sys::would_block(error),
+        });
+        received
     }
 
     /// Receives at least one byte, waiting for it; 0 at the end of the stream.
@@ -129,6 +134,10 @@ impl Stream {
     ///
     /// A byte is either in the buffer of a call that resolved, or still in the socket.
     pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        // What took all there was will find nothing at once: a call saved.
+        if self.flow.is_dry() && !buffer.is_empty() {
+            self.readable().await?;
+        }
         loop {
             match self.try_recv(buffer) {
                 Err(error) if sys::would_block(&error) => self.readable().await?,
@@ -318,7 +327,28 @@ impl Stream {
             if self.flow.is_exact() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        self.flow.forgive()
+        let sent = self.flow.forgive();
+        // What was dropped may have been corked, for bytes that will not follow.
+        self.uncork();
+        sent
+    }
+
+    /// Sends at once what a send with `more` left waiting, when nothing follows after all: it would
+    /// leave by itself only after 200 ms. On a Unix socket nothing ever waits.
+    pub fn uncork(&self) {
+        socket::uncork(self.as_fd());
+    }
+
+    /// Whether sends are in flight in the ring, so that the count of accepted bytes may still grow.
+    #[must_use]
+    pub fn is_sending(&self) -> bool {
+        !self.flow.is_exact()
+    }
+
+    /// Zero-copy sends on this connection that the kernel copied after all.
+    #[must_use]
+    pub fn zero_copy_copied(&self) -> u64 {
+        self.flow.copied()
     }
 
     /// Whether zero-copy sends on this connection were copied after all: not worth trying again.

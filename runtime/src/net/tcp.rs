@@ -142,13 +142,13 @@ impl TcpStream {
     /// A peer in another network namespace of this host is not recognised.
     #[must_use]
     pub fn is_same_host(&self) -> bool {
-        match (self.local_address(), self.peer_address()) {
+        self.stream.flow.same_host(|| match (self.local_address(), self.peer_address()) {
             (Ok(local), Ok(peer)) => {
                 let peer = peer.ip().to_canonical();
                 is_loopback(peer) || peer == local.ip().to_canonical()
             }
             _ => false,
-        }
+        })
     }
 
     /// Waits until the peer has acknowledged everything that was sent, for at most `limit`.

@@ -1,8 +1,8 @@
 //! The sending side of a stream socket: how many bytes it has accepted, and whether that is known.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::task::Waker;
 
 /// A stream socket with an exact count of the bytes that it has taken.
@@ -17,9 +17,15 @@ pub(crate) struct Flow {
     poisoned: AtomicBool,
     /// Where the transfer that was dropped began, on the scale of `accepted`.
     began: AtomicU64,
+    /// Zero-copy sends that the kernel copied after all.
+    copied: AtomicU64,
     /// The kernel copies zero-copy sends on this connection: not tried again.
     copies_anyway: AtomicBool,
     waiters: Mutex<Vec<Waker>>,
+    /// Whether the peer is known to be on this host; asked for once.
+    same_host: OnceLock<bool>,
+    /// The last receive took all there was: wait before the next one.
+    dry: AtomicBool,
 }
 
 impl Flow {
@@ -30,8 +36,11 @@ impl Flow {
             in_flight: AtomicU32::new(0),
             poisoned: AtomicBool::new(false),
             began: AtomicU64::new(0),
+            copied: AtomicU64::new(0),
             copies_anyway: AtomicBool::new(false),
             waiters: Mutex::default(),
+            same_host: OnceLock::new(),
+            dry: AtomicBool::new(false),
         }
     }
 
@@ -66,9 +75,12 @@ impl Flow {
         self.poisoned.load(Ordering::Acquire)
     }
 
-    /// Ends the poisoning and tells how many bytes went out since the transfer began.
+    /// Ends the poisoning and tells how many bytes went out since the transfer began; 0 if it was
+    /// dropped before anything could, which poisons nothing.
     pub(crate) fn forgive(&self) -> u64 {
-        self.poisoned.store(false, Ordering::Release);
+        if !self.poisoned.swap(false, Ordering::AcqRel) {
+            return 0;
+        }
         self.accepted() - self.began.load(Ordering::Acquire).min(self.accepted())
     }
 
@@ -76,8 +88,30 @@ impl Flow {
         self.copies_anyway.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn copied(&self) -> u64 {
+        self.copied.load(Ordering::Relaxed)
+    }
+
+    /// A zero-copy send was copied after all: not worth trying again.
+    pub(crate) fn count_copied(&self) {
+        self.copied.fetch_add(1, Ordering::Relaxed);
+        self.set_copies_anyway();
+    }
+
     pub(crate) fn set_copies_anyway(&self) {
         self.copies_anyway.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn same_host(&self, ask: impl FnOnce() -> bool) -> bool {
+        *self.same_host.get_or_init(ask)
+    }
+
+    pub(crate) fn is_dry(&self) -> bool {
+        self.dry.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_dry(&self, dry: bool) {
+        self.dry.store(dry, Ordering::Relaxed);
     }
 
     /// Registers for the moment when no send is in flight any more.
@@ -119,5 +153,7 @@ mod tests {
         assert!(flow.is_exact());
         assert_eq!(flow.forgive(), 7);
         assert!(!flow.is_poisoned());
+        flow.accept(3);
+        assert_eq!(flow.forgive(), 0, "what another transfer sent is not counted again");
     }
 }

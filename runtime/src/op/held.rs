@@ -60,7 +60,7 @@ impl Effect {
 impl Held {
     /// The op goes to the kernel: from now on its effects can happen at any time.
     pub(super) fn depart(&mut self, effect: Effect) {
-        if let (true, Some(flow)) = (effect.sends(), &self.flow) {
+        if let Some(flow) = self.sender(effect) {
             flow.departed();
         }
         if let Some(pipe) = &mut self.pipe {
@@ -71,8 +71,9 @@ impl Held {
     /// The op's result is known.
     pub(super) fn arrive(&mut self, effect: Effect, result: i32) {
         let moved = u32::try_from(result).unwrap_or(0);
-        if let (true, Some(flow)) = (effect.sends(), &self.flow) {
+        if let Some(flow) = self.sender(effect) {
             flow.accept(moved.into());
+            flow.arrived();
         }
         match (effect, &mut self.pipe) {
             // Interrupted in the middle: how much was moved is not known, so the pipe stays
@@ -84,11 +85,9 @@ impl Held {
         }
     }
 
-    /// The op's last completion is there. Returns the flow if somebody may wait for that.
-    pub(super) fn finish(&self, effect: Effect) -> Option<&Flow> {
-        let flow = self.flow.as_deref().filter(|_| effect.sends())?;
-        flow.arrived();
-        Some(flow)
+    /// The flow that the op sends to, if it does.
+    pub(super) fn sender(&self, effect: Effect) -> Option<&Flow> {
+        self.flow.as_deref().filter(|_| effect.sends())
     }
 }
 

@@ -53,12 +53,13 @@ use std::task::{Context, Poll, Waker};
 
 pub(crate) use flow::Flow;
 pub(crate) use held::{Effect, Held, Letter};
-use table::Table;
+use table::{Abandoned, Table};
 pub(crate) use table::{CANCEL_TAG, DOORBELL_TAG, Key};
 
 use crate::stats::Counters;
 use crate::sys::ring::Cqe;
 use crate::sys::sqe::Sqe;
+use crate::wake::{Crowd, Ticket};
 
 /// Completions kept free for cancellations and for the doorbell.
 pub(crate) const RESERVED_COMPLETIONS: u32 = 64;
@@ -68,7 +69,7 @@ pub(crate) struct Port {
     table: RefCell<Table>,
     outbox: RefCell<VecDeque<Sqe>>,
     doomed: RefCell<VecDeque<Key>>,
-    room: RefCell<VecDeque<Waker>>,
+    room: Crowd,
     completions_max: Cell<u32>,
     counters: Rc<Counters>,
 }
@@ -79,7 +80,7 @@ impl Port {
             table: RefCell::default(),
             outbox: RefCell::default(),
             doomed: RefCell::default(),
-            room: RefCell::default(),
+            room: Crowd::default(),
             completions_max: Cell::new(completions_max),
             counters,
         }
@@ -88,7 +89,9 @@ impl Port {
     /// Hands an op in. It is admitted at once if the budget of completions allows it, and otherwise
     /// when the future is polled and there is room.
     pub(crate) fn submit(self: &Rc<Self>, sqe: Sqe, held: Held, effect: Effect) -> Op {
-        let mut op = Op { port: Rc::clone(self), state: State::Waiting(Some((sqe, held, effect))) };
+        let order = Some((sqe, held, effect));
+        let state = State::Waiting { order, ticket: Ticket::default(), cancelled: false };
+        let mut op = Op { port: Rc::clone(self), state };
         op.admit();
         op
     }
@@ -171,8 +174,13 @@ impl Port {
             if news.orphan {
                 self.counters.ops_orphaned.sub(1);
             }
-            after.wakers.extend(self.room.borrow_mut().drain(..));
+            after.wakers.extend(self.room.leave());
         }
+    }
+
+    /// Whether submissions or cancellations wait for the driver.
+    pub(crate) fn has_queued(&self) -> bool {
+        !self.outbox.borrow().is_empty() || !self.doomed.borrow().is_empty()
     }
 
     /// Ops that the kernel may still complete.
@@ -228,8 +236,14 @@ pub(crate) struct Op {
     state: State,
 }
 
+#[expect(clippy::large_enum_variant, reason = "in a box it would cost an allocation for each op")]
 enum State {
-    Waiting(Option<(Sqe, Held, Effect)>),
+    /// There was no room among the completions yet.
+    Waiting {
+        order: Option<(Sqe, Held, Effect)>,
+        ticket: Ticket,
+        cancelled: bool,
+    },
     Submitted(Key),
     Done,
 }
@@ -238,14 +252,15 @@ impl Op {
     /// Asks the kernel to cancel the op. The future goes on until the last completion, and so
     /// resolves to what really happened. An op that was not handed to the kernel yet just ends.
     pub(crate) fn cancel(&mut self) {
-        match self.state {
-            State::Submitted(key) => self.port.doom(key),
-            State::Waiting(_) | State::Done => {}
+        match &mut self.state {
+            State::Submitted(key) => self.port.doom(*key),
+            State::Waiting { cancelled, .. } => *cancelled = true,
+            State::Done => {}
         }
     }
 
     fn admit(&mut self) -> bool {
-        let State::Waiting(order) = &mut self.state else { return true };
+        let State::Waiting { order, .. } = &mut self.state else { return true };
         let room = order.as_ref().is_some_and(|o| self.port.has_room(o.0.completions_max()));
         if let Some((sqe, held, effect)) = order.take_if(|_| room) {
             self.state = State::Submitted(self.port.start(injected(sqe), held, effect));
@@ -258,9 +273,19 @@ impl Future for Op {
     type Output = Outcome;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+        if let State::Waiting { order, cancelled: true, .. } = &mut self.state {
+            let held = order.take().map(|(_, held, _)| held).unwrap_or_default();
+            self.state = State::Done;
+            let result = Err(io::Error::from_raw_os_error(libc::ECANCELED));
+            return Poll::Ready(Outcome { result, held, opened: None });
+        }
         if !self.admit() {
-            self.port.counters.ops_waited.bump();
-            self.port.room.borrow_mut().push_back(context.waker().clone());
+            let Self { port, state } = &mut *self;
+            if let State::Waiting { ticket, .. } = state
+                && port.room.join(ticket, context.waker())
+            {
+                port.counters.ops_waited.bump();
+            }
             return Poll::Pending;
         }
         let State::Submitted(key) = self.state else {
@@ -272,11 +297,11 @@ impl Future for Op {
         };
         let answer = self.port.table.borrow_mut().take(key, context.waker());
         match answer {
-            Some(outcome) => {
+            Ok(outcome) => {
                 self.state = State::Done;
                 Poll::Ready(outcome)
             }
-            None => Poll::Pending,
+            Err(_waker_of_before) => Poll::Pending,
         }
     }
 }
@@ -284,14 +309,11 @@ impl Future for Op {
 impl Drop for Op {
     fn drop(&mut self) {
         let State::Submitted(key) = self.state else { return };
-        let released = self.port.table.borrow_mut().abandon(key);
-        match released {
-            // The last completion was there already: nothing is in flight.
-            Some(_held_and_descriptor) => {}
-            None => {
-                self.port.counters.ops_orphaned.bump();
-                self.port.doom(key);
-            }
+        // Dropped at the end of this function, when nothing is borrowed.
+        let abandoned = self.port.table.borrow_mut().abandon(key);
+        if let Abandoned::Orphan(_) = abandoned {
+            self.port.counters.ops_orphaned.bump();
+            self.port.doom(key);
         }
     }
 }

@@ -64,6 +64,15 @@ pub(super) struct News {
     pub(super) copied: bool,
 }
 
+/// What became of an op whose future was dropped. What it carries is only there to be dropped.
+#[expect(dead_code, reason = "carried out of the table to be dropped, never read")]
+pub(super) enum Abandoned {
+    /// Nothing is in flight any more.
+    Over(Option<(Held, Option<OwnedFd>)>),
+    /// The kernel may still touch what the slot holds.
+    Orphan(Option<Waker>),
+}
+
 #[derive(Default)]
 pub(super) struct Table {
     slots: Slab<Slot>,
@@ -115,6 +124,10 @@ impl Table {
         if !cqe.notification && slot.result.is_none() {
             slot.result = Some(cqe.result);
             slot.held.arrive(slot.effect, cqe.result);
+            // The count is exact now, though a zero-copy send may keep its buffer for long.
+            if let Some(flow) = slot.held.sender(slot.effect) {
+                flow.collect_waiters(&mut after.wakers);
+            }
             if slot.effect == Effect::Descriptor && cqe.result >= 0 {
                 // SAFETY: the kernel has just made this descriptor for this op, so nobody else
                 // owns it.
@@ -125,53 +138,51 @@ impl Table {
         let retired = if cqe.more { slot.completions_left.min(1) } else { slot.completions_left };
         slot.completions_left -= retired;
         slot.terminal = !cqe.more;
+        let copied = cqe.notification && cqe.result == NOTIFICATION_COPIED;
+        if let (true, Some(flow)) = (copied, &slot.held.flow) {
+            flow.count_copied();
+        }
         let news = News {
             completions_retired: retired,
             terminal: slot.terminal,
             orphan: slot.abandoned && !slot.taken,
-            copied: cqe.notification && cqe.result == NOTIFICATION_COPIED,
+            copied,
         };
-        if slot.terminal {
-            if let Some(flow) = slot.held.finish(slot.effect) {
-                flow.collect_waiters(&mut after.wakers);
-            }
-            if slot.abandoned {
-                let slot = self.slots.remove(key.place());
-                after.released.push((slot.held, slot.opened));
-            }
+        if slot.terminal && slot.abandoned {
+            let slot = self.slots.remove(key.place());
+            after.released.push((slot.held, slot.opened));
         }
         Some(news)
     }
 
-    /// Takes the result if it is there; otherwise remembers whom to wake.
-    pub(super) fn take(&mut self, key: Key, waker: &Waker) -> Option<Outcome> {
-        let slot = self.slot(key)?;
+    /// Takes the result if it is there; otherwise remembers whom to wake, and gives the waker back
+    /// that is not needed any more: dropping it may run anything, so not in here.
+    pub(super) fn take(&mut self, key: Key, waker: &Waker) -> Result<Outcome, Option<Waker>> {
+        let Some(slot) = self.slot(key) else { return Err(None) };
         let Some(result) = slot.result else {
-            if !slot.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
-                slot.waker = Some(waker.clone());
-            }
-            return None;
+            let known = slot.waker.as_ref().is_some_and(|known| known.will_wake(waker));
+            return Err(if known { None } else { slot.waker.replace(waker.clone()) });
         };
         let result = u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
         if slot.terminal {
             let slot = self.slots.remove(key.place());
-            return Some(Outcome { result, held: slot.held, opened: slot.opened });
+            return Ok(Outcome { result, held: slot.held, opened: slot.opened });
         }
         slot.abandoned = true;
         slot.taken = true;
-        Some(Outcome { result, held: Held::default(), opened: slot.opened.take() })
+        Ok(Outcome { result, held: Held::default(), opened: slot.opened.take() })
     }
 
-    /// The future was dropped. Gives back what the slot held if nothing is in flight any more.
-    pub(super) fn abandon(&mut self, key: Key) -> Option<(Held, Option<OwnedFd>)> {
-        let slot = self.slot(key)?;
+    /// The future was dropped. Gives back what the slot held if nothing is in flight any more, and
+    /// otherwise the waker, to be dropped outside.
+    pub(super) fn abandon(&mut self, key: Key) -> Abandoned {
+        let Some(slot) = self.slot(key) else { return Abandoned::Over(None) };
         if slot.terminal {
             let slot = self.slots.remove(key.place());
-            return Some((slot.held, slot.opened));
+            return Abandoned::Over(Some((slot.held, slot.opened)));
         }
         slot.abandoned = true;
-        slot.waker = None;
-        None
+        Abandoned::Orphan(slot.waker.take())
     }
 }
 
@@ -190,7 +201,7 @@ mod tests {
         let mut after = Aftermath::default();
         let first = table.insert(Held::default(), Effect::None, &Sqe::nop());
         assert!(table.record(cqe(first, 0), &mut after).is_some());
-        assert!(table.take(first, Waker::noop()).is_some());
+        assert!(table.take(first, Waker::noop()).is_ok());
         let second = table.insert(Held::default(), Effect::None, &Sqe::nop());
         assert_eq!(first.index, second.index, "the place is used again");
         assert!(table.record(cqe(first, 0), &mut after).is_none());
@@ -208,7 +219,7 @@ mod tests {
         let first = Cqe { more: true, ..cqe(key, 5) };
         let news = table.record(first, &mut after).unwrap();
         assert_eq!((news.completions_retired, news.terminal), (1, false));
-        let early = table.take(key, Waker::noop()).unwrap();
+        let early = table.take(key, Waker::noop()).ok().unwrap();
         assert_eq!(early.result.unwrap(), 5);
         assert_eq!(Arc::strong_count(&file), 2, "the slot keeps what the kernel needs");
         let last = Cqe { notification: true, ..cqe(key, NOTIFICATION_COPIED) };
@@ -219,11 +230,29 @@ mod tests {
     }
 
     #[test]
+    fn a_zero_copy_send_is_counted_before_its_buffer_is_free() {
+        let mut table = Table::default();
+        let mut after = Aftermath::default();
+        let socket = std::fs::File::open("/dev/null").unwrap();
+        let flow = Arc::new(super::super::Flow::new(socket.into()));
+        let mut held = Held { flow: Some(Arc::clone(&flow)), ..Held::default() };
+        held.depart(Effect::Accepted);
+        let sqe = Sqe::send_zero_copy(0, std::ptr::null(), 0, false);
+        let key = table.insert(held, Effect::Accepted, &sqe);
+        flow.wake_when_exact(Waker::noop());
+        table.record(Cqe { more: true, ..cqe(key, 5) }, &mut after).unwrap();
+        assert!(flow.is_exact(), "settling must not wait for the peer's acknowledgement");
+        assert_eq!((flow.accepted(), after.wakers.len()), (5, 1));
+        table.record(Cqe { notification: true, ..cqe(key, 0) }, &mut after).unwrap();
+        assert!(flow.is_exact());
+    }
+
+    #[test]
     fn an_orphan_closes_the_descriptor_that_it_brings() {
         let mut table = Table::default();
         let mut after = Aftermath::default();
         let key = table.insert(Held::default(), Effect::Descriptor, &Sqe::nop());
-        assert!(table.abandon(key).is_none());
+        assert!(matches!(table.abandon(key), Abandoned::Orphan(_)));
         let made = std::os::fd::IntoRawFd::into_raw_fd(std::fs::File::open("/dev/null").unwrap());
         let news = table.record(cqe(key, made), &mut after).unwrap();
         assert!(news.orphan);

@@ -145,6 +145,17 @@ pub(crate) fn set_nodelay(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     Ok(sockopt::set_tcp_nodelay(fd, on)?)
 }
 
+/// Pushes what is pending: setting `TCP_NODELAY` does that even if it is set already (tcp(7)). The
+/// option is left as it was. A connection that is broken has nothing to push.
+pub(crate) fn uncork(fd: BorrowedFd<'_>) {
+    if let Ok(before) = sockopt::tcp_nodelay(fd) {
+        let _ = sockopt::set_tcp_nodelay(fd, true);
+        if !before {
+            let _ = sockopt::set_tcp_nodelay(fd, false);
+        }
+    }
+}
+
 pub(crate) fn set_keep_alive(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     Ok(sockopt::set_socket_keepalive(fd, on)?)
 }

@@ -18,7 +18,8 @@ pub(crate) const READABLE: u32 = 1;
 /// `POLLOUT`: there is room to write.
 pub(crate) const WRITABLE: u32 = 4;
 
-const MSG_FLAGS: i32 = libc::MSG_NOSIGNAL;
+/// Never a signal, and never a wait with the buffer in hand: a full socket answers `EAGAIN`.
+const MSG_FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
 /// Ask the notification of a zero-copy send whether the kernel copied after all.
 const SEND_ZC_REPORT_USAGE: u16 = 1 << 3;
 
@@ -192,7 +193,12 @@ impl Sqe {
     }
 
     /// Makes the op ask for at most `len` bytes, so that the kernel itself is short.
+    ///
+    /// Only for ops that move bytes: the field is something else in the others.
     pub(crate) fn shorten(&mut self, len: u32) {
+        if !matches!(self.name, "read" | "write" | "send" | "send_zc" | "splice") {
+            return;
+        }
         let asked = self.peek(24);
         self.poke(24, asked.min(i32::try_from(len).unwrap_or(i32::MAX)));
     }

@@ -22,14 +22,18 @@ impl Budget {
     pub fn new(limit: Duration) -> Self {
         let watched = thread::current().name().unwrap_or("a thread without a name").to_owned();
         let (done, dropped) = channel::<()>();
+        let (started, running) = channel::<()>();
         let watchdog = thread::Builder::new()
             .name("budget".to_owned())
             .spawn(move || {
+                drop(started);
                 if dropped.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
                     give_up(&watched, limit);
                 }
             })
             .expect("the watchdog thread starts");
+        // Until it runs it bears its parent's name, which would confuse a census.
+        let _ = running.recv();
         Budget { done: Some(done), watchdog: Some(watchdog) }
     }
 }
