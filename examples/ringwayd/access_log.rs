@@ -131,6 +131,22 @@ impl<W: Write> AccessLog<W> {
         _ = self.sink.flush();
     }
 
+    /// Whether the sink has taken every line.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Counts the lines that were not taken as lost: there is no time left to wait.
+    pub(crate) fn give_up(&mut self) {
+        self.lost_lines += count_lines(&self.lines);
+        self.lines.clear();
+    }
+
+    /// Where the lines go.
+    pub(crate) fn sink(&mut self) -> &mut W {
+        &mut self.sink
+    }
+
     /// Lines that the sink did not take.
     pub(crate) fn lost_lines(&self) -> u64 {
         self.lost_lines

@@ -24,7 +24,7 @@ pub(crate) enum Command {
 }
 
 /// The settings of `ringwayd serve`.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Serve {
     /// The folder whose files are served; nothing outside of it can be reached.
     #[arg(long, value_name = "DIR", default_value = ".")]
@@ -54,7 +54,7 @@ pub(crate) struct Serve {
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct Limits {
-    /// Connections that are open at once, per thread; further ones wait to be accepted.
+    /// Connections that are served at once, per thread; further ones wait.
     #[arg(long, value_name = "COUNT", default_value = "16384")]
     pub(crate) max_connections: NonZeroUsize,
 
@@ -69,6 +69,10 @@ pub(crate) struct Limits {
     /// Seconds without progress, after which a client that does not read is given up.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = seconds())]
     pub(crate) send_timeout_seconds: u64,
+
+    /// Seconds that running responses may take to finish after SIGTERM.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = seconds())]
+    pub(crate) drain_timeout_seconds: u64,
 
     /// Bytes of a request head, from 1024 to 1048576; the worst case of memory per connection that
     /// is sending one.
@@ -116,6 +120,7 @@ mod tests {
         assert_eq!(serve.limits.header_timeout_seconds, 10);
         assert_eq!(serve.limits.idle_timeout_seconds, 60);
         assert_eq!(serve.limits.send_timeout_seconds, 60);
+        assert_eq!(serve.limits.drain_timeout_seconds, 30);
         assert_eq!(serve.limits.max_header_bytes, 16384);
     }
 

@@ -28,7 +28,7 @@ mod target;
 use std::io;
 
 pub(crate) use self::date::{Date, DateCache};
-pub(crate) use self::facts::{ETag, FileFacts, FileState};
+pub(crate) use self::facts::{FileFacts, FileState};
 pub(crate) use self::mime::ContentType;
 pub(crate) use self::path::{PathPolicy, RelativePath};
 pub(crate) use self::request::{Body, HeadLimits, Method, Parsed, Request, Version, parse};
@@ -97,6 +97,8 @@ impl Found<'_> {
     pub(crate) fn from_open_error(error: &io::Error) -> Found<'static> {
         /// `ErrorKind` has no stable names for these. The few architectures that number `ELOOP`
         /// otherwise answer a loop of symbolic links with 500 instead of 404.
+        const ENXIO: i32 = 6;
+        const ENODEV: i32 = 19;
         const ENFILE: i32 = 23;
         const EMFILE: i32 = 24;
         const ELOOP: i32 = 40;
@@ -111,6 +113,8 @@ impl Found<'_> {
             _ => match error.raw_os_error() {
                 Some(ENFILE | EMFILE) => Found::Exhausted,
                 Some(ELOOP) => Found::Missing,
+                // A socket, or a device that is not there.
+                Some(ENXIO | ENODEV) => Found::Forbidden,
                 _ => Found::Failed,
             },
         }

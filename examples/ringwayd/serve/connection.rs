@@ -1,0 +1,237 @@
+//! One connection: idle without a buffer, then requests one after another, then its end.
+//!
+//! ```text
+//!   accepted ──▶ receive ──▶ converse: parse, answer, the next one …
+//!                  │  ▲           │ nothing unread        │ to be closed
+//!                  ▼  │           ▼                       ▼
+//!                 idle: a poll in the ring            close, linger or reset
+//! ```
+//!
+//! The future of an idle connection is small: the conversation, with its desk, its request and its
+//! transfer, is made when the first byte is there and gone when the last answer is.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use ringway::CancelToken;
+use ringway::runtime::net::{Half, TcpStream};
+use ringway::runtime::yield_now;
+
+use super::desk::{Desk, Incoming};
+use super::exchange::{self, Ending};
+use super::seats::{Interrupt, Seat};
+use super::server::Server;
+use crate::http::{self, Parsed, Status};
+
+/// Requests that one client gets answered before the others have their turn.
+const ANSWERED_IN_A_ROW_MAX: u32 = 16;
+/// How long a client may take to read a last answer before the connection is closed.
+const LINGER: Duration = Duration::from_secs(2);
+/// What is thrown away of a client that still sends meanwhile, in bytes.
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+
+/// A socket, who is at its other end, and the right to be served.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) stream: TcpStream,
+    /// Known only where the log asks for it.
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) seat: Seat,
+}
+
+/// What becomes of a connection after a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    /// Everything is answered: wait for the next request.
+    Idle,
+    /// Close it. Nothing more is expected of the client.
+    Close,
+    /// Close it once the client has read the last answer, though it may still be sending: closing
+    /// at once would reset the connection, and the reset would overtake the answer.
+    Linger,
+    /// Reset it, so that what was sent of a body cannot be taken for the whole.
+    Reset,
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn run(server: Rc<Server>, mut link: Link) {
+    // What is set here saves delays; a connection that refuses it is served all the same.
+    _ = link.stream.set_nodelay(true);
+    let mut last_look = false;
+    loop {
+        let mut desk = server.desks.lend();
+        // A client sends its first request with the handshake, mostly, so it is there already. Later
+        // ones come after the answer to the one before: the poll of `idle` costs no call of its own.
+        let received = desk.incoming.receive(&link.stream, server.head_limits.head_bytes_max);
+        let after = match received {
+            Ok(0) => break,
+            Ok(_) => Box::pin(converse(&server, &mut link, &mut desk)).await,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => After::Idle,
+            Err(_) => break,
+        };
+        match after {
+            After::Idle => {
+                server.desks.take_back(desk);
+                if last_look {
+                    break;
+                }
+                match idle(&server, &link).await {
+                    Ok(()) => {}
+                    // A request may have come in the same moment.
+                    Err(Some(Interrupt::Stopping)) => last_look = true,
+                    Err(_) => break,
+                }
+            }
+            After::Close => {
+                server.desks.take_back(desk);
+                break;
+            }
+            After::Linger => {
+                Box::pin(linger(&link, &mut desk.incoming)).await;
+                server.desks.take_back(desk);
+                break;
+            }
+            After::Reset => {
+                _ = link.stream.set_linger(Some(Duration::ZERO));
+                server.desks.take_back(desk);
+                break;
+            }
+        }
+    }
+}
+
+/// Waits for the first byte of a request; an error of the connection is `None`.
+async fn idle(server: &Server, link: &Link) -> Result<(), Option<Interrupt>> {
+    link.seat.allow_until(Instant::now() + server.times.idle);
+    link.seat.wait_idle(link.stream.readable()).await?.map_err(|_| None)
+}
+
+/// Answers what has been received, and what follows, until nothing is unread.
+async fn converse(server: &Rc<Server>, link: &mut Link, desk: &mut Desk) -> After {
+    let token = CancelToken::new();
+    link.seat.transfers_by(Some(token.clone()));
+    let after = converse_until(server, link, desk, &token).await;
+    link.seat.transfers_by(None);
+    after
+}
+
+async fn converse_until(
+    server: &Rc<Server>,
+    link: &mut Link,
+    desk: &mut Desk,
+    token: &CancelToken,
+) -> After {
+    let Desk { incoming, reply } = desk;
+    let mut answered = 0u32;
+    let mut began = Instant::now();
+    link.seat.allow_until(began + server.times.head);
+    loop {
+        let consumed = match http::parse(incoming.unread(), &server.head_limits) {
+            Parsed::Partial => match more(server, link, incoming).await {
+                Ok(0) => return After::Close,
+                Ok(_) => continue,
+                Err(Some(Interrupt::Expired)) => {
+                    let refusal = (Status::RequestTimeout, "The request did not come in time.");
+                    return exchange::refuse(server, link, reply, began, refusal).await.into();
+                }
+                Err(_) => return After::Close,
+            },
+            Parsed::Bad(status, reason) => {
+                let refusal = (status, reason);
+                return exchange::refuse(server, link, reply, began, refusal).await.into();
+            }
+            Parsed::Complete { mut request, consumed } => {
+                request.keep_alive &= !server.seats.stopping();
+                let exchange = exchange::Exchange { server, token, began, request: &request };
+                match exchange.answer(link, reply).await {
+                    Ending::KeepAlive { drain_bytes } => (consumed, drain_bytes),
+                    ending => return ending.into(),
+                }
+            }
+        };
+        let (head_bytes, drain_bytes) = consumed;
+        incoming.consume(head_bytes);
+        if drain_bytes > 0 && !drain(server, link, incoming, drain_bytes).await {
+            return After::Close;
+        }
+        if incoming.is_empty() {
+            return After::Idle;
+        }
+        // The next request is there already, or a part of it.
+        answered += 1;
+        if answered.is_multiple_of(ANSWERED_IN_A_ROW_MAX) {
+            yield_now().await;
+        }
+        began = Instant::now();
+        link.seat.allow_until(began + server.times.head);
+    }
+}
+
+/// Receives more of a head within the time that was allowed for all of it; 0 at the end of the
+/// stream, and an error of the connection is `None`.
+async fn more(
+    server: &Server,
+    link: &Link,
+    incoming: &mut Incoming,
+) -> Result<usize, Option<Interrupt>> {
+    loop {
+        match incoming.receive(&link.stream, server.head_limits.head_bytes_max) {
+            Ok(received) => return Ok(received),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                link.seat.wait(link.stream.readable()).await?.map_err(|_| None)?;
+            }
+            Err(_) => return Err(None),
+        }
+    }
+}
+
+/// Throws away a request body; `false` if it does not come.
+async fn drain(server: &Server, link: &Link, incoming: &mut Incoming, bytes: u64) -> bool {
+    link.seat.allow_until(Instant::now() + server.times.head);
+    let mut left = bytes;
+    loop {
+        let here = usize::try_from(left).unwrap_or(usize::MAX);
+        left -= incoming.consume(here) as u64;
+        if left == 0 {
+            return true;
+        }
+        if !matches!(more(server, link, incoming).await, Ok(1..)) {
+            return false;
+        }
+    }
+}
+
+/// Ends the answers, and reads what the client still sends until it has seen that.
+async fn linger(link: &Link, incoming: &mut Incoming) {
+    if link.stream.shutdown(Half::Write).is_err() {
+        return;
+    }
+    link.seat.allow_until(Instant::now() + LINGER);
+    let mut left = LINGER_BYTES_MAX;
+    while left > 0 {
+        incoming.consume(usize::MAX);
+        match incoming.receive(&link.stream, 0) {
+            Ok(0) => return,
+            Ok(received) => left = left.saturating_sub(received),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if !matches!(link.seat.wait(link.stream.readable()).await, Ok(Ok(()))) {
+                    return;
+                }
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+impl From<Ending> for After {
+    fn from(ending: Ending) -> After {
+        match ending {
+            Ending::KeepAlive { .. } => After::Idle,
+            Ending::Close => After::Close,
+            Ending::Linger => After::Linger,
+            Ending::Cut => After::Reset,
+        }
+    }
+}

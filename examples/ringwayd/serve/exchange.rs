@@ -1,0 +1,270 @@
+//! One request and its answer, sent and written into the log.
+
+use std::fmt::{self, Write};
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+use std::time::{Instant, SystemTime};
+
+use ringway::error::{Blame, ErrorKind};
+use ringway::plan::Reason;
+use ringway::runtime::fs::File;
+use ringway::{CancelToken, Mode, Parts, Receipt, Route, TransferError, transfer_file};
+
+use super::cache::Located;
+use super::connection::Link;
+use super::server::Server;
+use crate::access_log::{Entry, RequestLine};
+use crate::http::{self, Answer, Begun, Body, FileSlice, Request, Status};
+
+/// How an exchange ended, as far as the connection is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The answer is out, and the next request may follow behind these bytes of body.
+    KeepAlive { drain_bytes: u64 },
+    /// The answer is out and was the last one.
+    Close,
+    /// The same, but the client may still be sending.
+    Linger,
+    /// The answer is not complete.
+    Cut,
+}
+
+/// A request that was understood.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exchange<'a, 'b> {
+    pub(crate) server: &'a Rc<Server>,
+    /// Ends the transfer.
+    pub(crate) token: &'a CancelToken,
+    /// When its first byte was there.
+    pub(crate) began: Instant,
+    pub(crate) request: &'a Request<'b>,
+}
+
+/// What went out.
+#[derive(Debug)]
+struct Sent {
+    /// Head included.
+    bytes: u64,
+    receipt: Option<Receipt>,
+    failure: Option<Failure>,
+}
+
+/// Why an answer is not complete.
+#[derive(Debug)]
+struct Failure {
+    word: &'static str,
+    /// Nothing has gone out, and it is not the client that is gone: it can still be told.
+    can_be_told: bool,
+}
+
+impl Exchange<'_, '_> {
+    /// Answers, sends and logs. `reply` is room for the answer.
+    pub(crate) async fn answer(&self, link: &mut Link, reply: &mut Vec<u8>) -> Ending {
+        reply.clear();
+        let Exchange { server, request, .. } = self;
+        let date = server.date();
+        let (answer, located) = match http::begin(request, server.policy, &date, reply) {
+            Begun::Answered(answer) => (answer, None),
+            Begun::Open(path) => {
+                let located = server.cache.locate(&path, self.began).await;
+                let answer = http::answer(request, &path, located.found(), &date, reply);
+                (answer, Some(located))
+            }
+        };
+        let file = located.and_then(Located::into_file);
+        let head_bytes = reply.len() as u64 - answer.text_bytes;
+        let sent = match (answer.file, file) {
+            (Some(slice), Some(file)) => self.send_file(link, reply, &file, slice).await,
+            _ => send_all(server, link, reply).await,
+        };
+        if sent.failure.as_ref().is_some_and(|failure| failure.can_be_told) {
+            let refusal = (Status::InternalServerError, "The file cannot be sent.");
+            return refuse(server, link, reply, self.began, refusal).await;
+        }
+        self.log(link, answer.status, &sent, head_bytes);
+        self.ending(&answer, &sent)
+    }
+
+    fn ending(&self, answer: &Answer, sent: &Sent) -> Ending {
+        match (&sent.failure, answer.keep_alive) {
+            (Some(_), _) => Ending::Cut,
+            (None, true) => Ending::KeepAlive { drain_bytes: answer.drain_bytes },
+            (None, false) if self.request.body != Body::None => Ending::Linger,
+            (None, false) => Ending::Close,
+        }
+    }
+
+    /// Head and file in one call, so that they share their packets.
+    async fn send_file(
+        &self,
+        link: &mut Link,
+        reply: &mut Vec<u8>,
+        file: &File,
+        slice: FileSlice,
+    ) -> Sent {
+        // A transfer keeps its own time.
+        link.seat.allow_all();
+        let parts = Parts::new()
+            .bytes(std::mem::take(reply))
+            .file(file, slice.start..slice.start + slice.len);
+        let outcome = transfer_file(parts, &mut link.stream)
+            .limits(self.server.transfer_limits.clone())
+            .cancel_token(self.token)
+            .await;
+        match outcome {
+            Ok(receipt) => Sent { bytes: receipt.bytes, receipt: Some(receipt), failure: None },
+            Err(error) => {
+                let failure = Failure { word: word(&error), can_be_told: can_be_told(&error) };
+                Sent { bytes: error.sent(), receipt: None, failure: Some(failure) }
+            }
+        }
+    }
+
+    fn log(&self, link: &Link, status: Status, sent: &Sent, head_bytes: u64) {
+        let request = self.request;
+        let line = RequestLine {
+            method: request.method_text,
+            target: request.target,
+            version: request.version.text(),
+        };
+        let about = Line { line: Some(line), referer: request.referer, agent: request.user_agent };
+        record(self.server, link, about, self.began, status, sent, head_bytes);
+    }
+}
+
+/// Sends a last answer to a client that could not be understood, or not be served.
+pub(crate) async fn refuse(
+    server: &Rc<Server>,
+    link: &mut Link,
+    reply: &mut Vec<u8>,
+    began: Instant,
+    (status, reason): (Status, &str),
+) -> Ending {
+    reply.clear();
+    let answer = http::refuse(status, reason, &server.date(), reply);
+    let head_bytes = reply.len() as u64 - answer.text_bytes;
+    let sent = send_all(server, link, reply).await;
+    record(server, link, Line::default(), began, status, &sent, head_bytes);
+    if sent.failure.is_some() { Ending::Cut } else { Ending::Linger }
+}
+
+/// Sends an answer that is all memory, which mostly takes one call and no waiting.
+async fn send_all(server: &Server, link: &mut Link, bytes: &[u8]) -> Sent {
+    let mut sent = 0;
+    let failed = |sent: usize, word| Sent {
+        bytes: sent as u64,
+        receipt: None,
+        failure: Some(Failure { word, can_be_told: false }),
+    };
+    let mut allowed = false;
+    while sent < bytes.len() {
+        match link.stream.try_send(&[IoSlice::new(&bytes[sent..])], false) {
+            Ok(count) => sent += count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if !std::mem::replace(&mut allowed, true) {
+                    link.seat.allow_until(Instant::now() + server.times.send);
+                }
+                match link.seat.wait(link.stream.writable()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return failed(sent, "peer-closed"),
+                    Err(_) => return failed(sent, "peer-timed-out"),
+                }
+            }
+            Err(_) => return failed(sent, "peer-closed"),
+        }
+    }
+    Sent { bytes: sent as u64, receipt: None, failure: None }
+}
+
+/// What the log tells of a request beside its fate.
+#[derive(Clone, Copy, Debug, Default)]
+struct Line<'b> {
+    line: Option<RequestLine<'b>>,
+    referer: Option<&'b [u8]>,
+    agent: Option<&'b [u8]>,
+}
+
+fn record(
+    server: &Server,
+    link: &Link,
+    about: Line<'_>,
+    began: Instant,
+    status: Status,
+    sent: &Sent,
+    head_bytes: u64,
+) {
+    let Some(log) = &server.log else { return };
+    let reason = sent.receipt.as_ref().map_or(String::new(), reason);
+    log.borrow_mut().record(&Entry {
+        at: SystemTime::now(),
+        peer: link.peer,
+        request: about.line,
+        status: status.code(),
+        body_bytes: sent.bytes.saturating_sub(head_bytes),
+        referer: about.referer,
+        user_agent: about.agent,
+        route: sent.receipt.as_ref().map(|receipt| route(receipt.route)),
+        mode: sent.receipt.as_ref().map(|receipt| mode(receipt.mode)),
+        reason: Some(reason.as_str()).filter(|reason| !reason.is_empty()),
+        duration: began.elapsed(),
+        error: sent.failure.as_ref().map(|failure| failure.word),
+    });
+}
+
+fn route(route: Route) -> &'static str {
+    match route {
+        Route::Splice => "splice",
+        Route::Copy => "copy",
+        _ => "other",
+    }
+}
+
+fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Ring => "ring",
+        Mode::Hybrid => "hybrid",
+        Mode::Inline => "inline",
+    }
+}
+
+/// What was not as usual, in words; mostly nothing, which takes no memory.
+fn reason(receipt: &Receipt) -> String {
+    let mut words = String::new();
+    // The choice by size is the usual one; any other was not the first choice.
+    if !matches!(receipt.reason, Reason::LargeBody | Reason::SmallBody) {
+        add(&mut words, &receipt.reason);
+    }
+    for fallback in &receipt.fallbacks {
+        add(&mut words, fallback);
+    }
+    if let Some(change) = &receipt.source_changed {
+        add(&mut words, &format_args!("file changed: {change}"));
+    }
+    words
+}
+
+fn add(words: &mut String, what: &dyn fmt::Display) {
+    let semicolon = if words.is_empty() { "" } else { "; " };
+    // Writing to a String does not fail.
+    _ = write!(words, "{semicolon}{what}");
+}
+
+/// The kind of an error in one word for the log.
+fn word(error: &TransferError) -> &'static str {
+    match error.kind() {
+        ErrorKind::Truncated(_) | ErrorKind::InvalidRange { .. } => "truncated",
+        ErrorKind::PeerClosed { .. } => "peer-closed",
+        ErrorKind::PeerTimedOut { .. } | ErrorKind::PeerTooSlow(_) => "peer-timed-out",
+        ErrorKind::PeerUnreachable { .. } => "peer-unreachable",
+        ErrorKind::Cancelled => "cancelled",
+        ErrorKind::SourceUnreadable { .. } | ErrorKind::SourceNotRegular { .. } => "unreadable",
+        ErrorKind::HostLimit { .. } | ErrorKind::HostDenied { .. } => "host-limit",
+        _ => "failed",
+    }
+}
+
+/// Whether the client has seen nothing and is still there.
+fn can_be_told(error: &TransferError) -> bool {
+    let ours = error.blame() != Blame::Peer && !matches!(error.kind(), ErrorKind::Cancelled);
+    ours && error.sent() == 0
+}

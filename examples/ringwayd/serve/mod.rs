@@ -1,0 +1,197 @@
+//! `ringwayd serve`: files of one folder over HTTP, on as many rings as there are threads.
+//!
+//! | room | is |
+//! |---|---|
+//! | `listen` | the listeners of all threads, bound before anything else |
+//! | `stop` | how signals reach every thread |
+//! | `server` | what runs on one thread |
+//! | `seats` | who is connected there, and until when each may wait |
+//! | `connection` | one client, from its first byte to its last |
+//! | `exchange` | one request and its answer |
+//! | `desk` | the buffers of a request that is being read or answered |
+//! | `cache` | files that are open, and what a path leads to |
+//! | `log_writer` | the thread that writes the access log |
+
+mod cache;
+mod connection;
+mod desk;
+mod exchange;
+mod listen;
+mod log_writer;
+mod seats;
+mod server;
+mod stop;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+use anyhow::{Context, anyhow, bail, ensure};
+use ringway::runtime::fs::OpenOptions;
+use ringway::runtime::net::TcpListener;
+use ringway::runtime::signal::Signals;
+use ringway::runtime::{Config, Runtime, spawn};
+
+use self::log_writer::{LogSink, LogWriter};
+use self::server::Server;
+use self::stop::Stop;
+use crate::access_log::LogFormat;
+use crate::cli;
+
+/// Files that a thread keeps open for the next request.
+const OPEN_FILES_MAX: u64 = 1024;
+
+/// Serves until a signal ends it.
+///
+/// # Errors
+///
+/// Whatever keeps it from starting, with what to do about it; and what ends it before its time.
+pub(crate) fn run(settings: &cli::Serve) -> anyhow::Result<()> {
+    let threads = settings.threads.get();
+    let root = root(&settings.root)?;
+    let files_max = open_files_max(settings);
+    let bound = listen::bind(&settings.listen, threads)?;
+    let signals = stop::ending_signals().context("cannot listen to signals")?;
+    let log = match settings.log_format {
+        LogFormat::None => LogWriter::none(),
+        _ => LogWriter::start().context("cannot start the thread of the access log")?,
+    };
+    let stop = Stop::new(threads);
+    let (ready, readiness) = channel();
+    let mut signals = Some(signals);
+    let mut started = Vec::with_capacity(threads);
+    for (number, listeners) in bound.by_thread.into_iter().enumerate() {
+        let thread = Thread {
+            settings: settings.clone(),
+            root: root.clone(),
+            files_max,
+            listeners,
+            signals: signals.take(),
+            log: log.sink(),
+            stop: Arc::clone(&stop),
+            ready: ready.clone(),
+        };
+        let builder = thread::Builder::new().name(format!("ringwayd-{number}"));
+        started.push(builder.spawn(move || thread.run()).context("cannot start a thread")?);
+    }
+    drop(ready);
+    // Each thread says once that it serves; one that cannot just ends, and its error is told below.
+    let kernels: Vec<String> = readiness.iter().collect();
+    if let (true, Some(kernel)) = (kernels.len() == threads, kernels.first()) {
+        let plural = if threads == 1 { "" } else { "s" };
+        for address in &bound.addresses {
+            let root = root.display();
+            eprintln!(
+                "serving {root} on http://{address}, {threads} thread{plural}, Linux {kernel}"
+            );
+        }
+    }
+    let mut outcome = Ok(());
+    for thread in started {
+        let ended = thread.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked")));
+        outcome = outcome.and(ended);
+    }
+    let lost = log.finish();
+    if lost > 0 {
+        eprintln!("ringwayd: {lost} lines of the access log were dropped in all");
+    }
+    outcome
+}
+
+/// What one thread needs to begin.
+struct Thread {
+    settings: cli::Serve,
+    root: PathBuf,
+    files_max: usize,
+    listeners: Vec<TcpListener>,
+    /// Only one thread listens to signals.
+    signals: Option<Signals>,
+    log: LogSink,
+    stop: Arc<Stop>,
+    ready: Sender<String>,
+}
+
+impl Thread {
+    fn run(self) -> anyhow::Result<()> {
+        let stop = Arc::clone(&self.stop);
+        let _ended = Ended(Arc::clone(&stop));
+        let config = config(self.settings.limits.max_connections.get());
+        let runtime = Runtime::with_config(config).map_err(|error| anyhow!("{error}"))?;
+        let kernel = runtime.capabilities().kernel.clone();
+        runtime.block_on(async {
+            let root = OpenOptions::new().folder(true).open(&self.root).await;
+            let root = root.with_context(|| format!("cannot open {}", self.root.display()))?;
+            let server = Server::new(&self.settings, root, self.files_max, self.log);
+            let obeying = self.signals.map(|signals| spawn(stop::obey(signals, Arc::clone(&stop))));
+            _ = self.ready.send(kernel);
+            drop(self.ready);
+            server.run(self.listeners, Arc::clone(&stop)).await?;
+            if obeying.is_some() {
+                // The second signal must be heard until the slowest thread has finished.
+                stop.threads_left(1).await;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Tells the other threads of the end of this one, however it came: one alone is no daemon.
+struct Ended(Arc<Stop>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.begin();
+        self.0.thread_ended();
+    }
+}
+
+/// Each idle connection has an op that waits, and each busy one has a few: there must be room for
+/// the completions of all of them.
+fn config(connections_max: usize) -> Config {
+    /// What the kernel allows.
+    const COMPLETION_ENTRIES_MAX: u32 = 65536;
+    let wanted = u32::try_from(connections_max.saturating_mul(2)).unwrap_or(u32::MAX);
+    let least = Config::default().completion_entries;
+    let completion_entries = wanted.clamp(least, COMPLETION_ENTRIES_MAX);
+    Config { completion_entries, ..Config::default() }
+}
+
+/// The folder to serve, resolved once: a link that is moved later is not followed.
+fn root(given: &Path) -> anyhow::Result<PathBuf> {
+    let shown = given.display();
+    let root = given
+        .canonicalize()
+        .with_context(|| format!("cannot serve {shown}: name an existing folder with --root"))?;
+    let metadata = root.metadata().with_context(|| format!("cannot look at {shown}"))?;
+    if metadata.is_file() {
+        bail!("cannot serve {shown}: it is a file; name the folder it is in with --root");
+    }
+    ensure!(metadata.is_dir(), "cannot serve {shown}: it is not a folder");
+    Ok(root)
+}
+
+/// Raises the limit of descriptors as far as it goes, and says how many of them each thread may
+/// spend on files that are only kept open: a quarter.
+fn open_files_max(settings: &cli::Serve) -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let allowed = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let allowed = allowed.unwrap_or(u64::MAX);
+    let threads = settings.threads.get() as u64;
+    let files_max = (allowed / 4 / threads).min(OPEN_FILES_MAX);
+    let wanted = (settings.limits.max_connections.get() as u64 + files_max).saturating_mul(threads);
+    if wanted > allowed {
+        eprintln!(
+            "ringwayd: {} connections on {threads} thread(s) may need {wanted} descriptors, and \
+             {allowed} are allowed; further clients will wait: raise the hard limit (ulimit -Hn, \
+             LimitNOFILE= in systemd)",
+            settings.limits.max_connections
+        );
+    }
+    usize::try_from(files_max).unwrap_or(usize::MAX)
+}

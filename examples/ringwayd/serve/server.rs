@@ -1,0 +1,183 @@
+//! What serves on one thread: its listeners, its seats, its cache and its log, and how it ends.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use ringway::Limits;
+use ringway::runtime::fs::File;
+use ringway::runtime::net::TcpListener;
+use ringway::runtime::{spawn, time, yield_now};
+
+use super::cache::FileCache;
+use super::connection::{self, Link};
+use super::desk::Desks;
+use super::log_writer::LogSink;
+use super::seats::Seats;
+use super::stop::Stop;
+use crate::access_log::{AccessLog, LogFormat};
+use crate::cli;
+use crate::http::{Date, DateCache, HeadLimits, PathPolicy};
+
+/// Connections accepted in a row before the ones that are there have their turn.
+const ACCEPTED_IN_A_ROW_MAX: u32 = 16;
+/// How often deadlines are looked at and the log is written.
+const TICK: Duration = Duration::from_secs(1);
+/// How long connections that were evicted may take to end.
+const EVICTED_MAX: Duration = Duration::from_secs(2);
+/// How long a thread that ends offers its last lines to a log that takes none.
+const LAST_LINES_MAX: Duration = Duration::from_secs(1);
+
+/// All that the connections of one thread share.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) seats: Rc<Seats>,
+    pub(crate) desks: Desks,
+    pub(crate) cache: FileCache,
+    /// None if nothing is logged.
+    pub(crate) log: Option<RefCell<AccessLog<LogSink>>>,
+    pub(crate) head_limits: HeadLimits,
+    pub(crate) policy: PathPolicy,
+    pub(crate) times: Times,
+    pub(crate) transfer_limits: Limits,
+    dates: RefCell<DateCache>,
+}
+
+/// How long a client may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) head: Duration,
+    pub(crate) idle: Duration,
+    pub(crate) send: Duration,
+    drain: Duration,
+}
+
+impl Server {
+    /// A server of the files below `root` that keeps `files_max` of them open.
+    pub(crate) fn new(
+        settings: &cli::Serve,
+        root: File,
+        files_max: usize,
+        log: LogSink,
+    ) -> Rc<Server> {
+        let limits = settings.limits;
+        let seconds = Duration::from_secs;
+        let logged = settings.log_format != LogFormat::None;
+        Rc::new(Server {
+            seats: Seats::new(limits.max_connections.get()),
+            desks: Desks::default(),
+            cache: FileCache::new(root, files_max),
+            log: logged.then(|| RefCell::new(AccessLog::new(settings.log_format, log))),
+            head_limits: HeadLimits::for_head_bytes(limits.max_header_bytes),
+            policy: PathPolicy { hidden: settings.hidden },
+            times: Times {
+                head: seconds(limits.header_timeout_seconds),
+                idle: seconds(limits.idle_timeout_seconds),
+                send: seconds(limits.send_timeout_seconds),
+                drain: seconds(limits.drain_timeout_seconds),
+            },
+            transfer_limits: Limits::default()
+                .with_peer_timeout(seconds(limits.send_timeout_seconds)),
+            dates: RefCell::new(DateCache::new()),
+        })
+    }
+
+    /// The date for a response.
+    pub(crate) fn date(&self) -> Date {
+        *self.dates.borrow_mut().at(SystemTime::now())
+    }
+
+    /// Serves until the daemon is to stop and the last connection has ended.
+    pub(crate) async fn run(
+        self: Rc<Self>,
+        listeners: Vec<TcpListener>,
+        stop: Arc<Stop>,
+    ) -> io::Result<()> {
+        let ticking = spawn(tick(Rc::clone(&self)));
+        let accepting: Vec<_> = listeners
+            .into_iter()
+            .map(|listener| spawn(accept(Rc::clone(&self), listener, Arc::clone(&stop))))
+            .collect();
+        stop.begun().await;
+        self.seats.stop();
+        let mut outcome = Ok(());
+        for listener in accepting {
+            let ended =
+                listener.await.unwrap_or_else(|error| Err(io::Error::other(error.to_string())));
+            outcome = outcome.and(ended);
+        }
+        if time::timeout(self.times.drain, self.seats.emptied()).await.is_err() {
+            self.seats.evict();
+            // Whoever still does not leave is dropped with the runtime.
+            _ = time::timeout(EVICTED_MAX, self.seats.emptied()).await;
+        }
+        ticking.abort();
+        self.write_last_lines().await;
+        outcome
+    }
+
+    async fn write_last_lines(&self) {
+        let Some(log) = &self.log else { return };
+        let deadline = Instant::now() + LAST_LINES_MAX;
+        loop {
+            {
+                let mut log = log.borrow_mut();
+                log.flush();
+                if Instant::now() >= deadline {
+                    log.give_up();
+                }
+                let lost = log.lost_lines();
+                log.sink().report_lost(lost);
+                if log.is_flushed() {
+                    return;
+                }
+            }
+            time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Accepts until the daemon stops; what waits in the backlog then is still taken.
+async fn accept(server: Rc<Server>, listener: TcpListener, stop: Arc<Stop>) -> io::Result<()> {
+    let logged = server.log.is_some();
+    let seats = Rc::clone(&server.seats);
+    let mut in_a_row = 0;
+    loop {
+        let stream = match seats.unless_stopping(listener.accept()).await {
+            None => return Ok(()),
+            Some(Ok(stream)) => stream,
+            Some(Err(error)) => {
+                // Without this listener the daemon is not what it was started as.
+                stop.begin();
+                return Err(error);
+            }
+        };
+        // With all seats taken, this one and the backlog behind it wait.
+        let Some(seat) = seats.unless_stopping(seats.take()).await else { return Ok(()) };
+        let peer = if logged { stream.peer_address().ok() } else { None };
+        drop(spawn(connection::run(Rc::clone(&server), Link { stream, peer, seat })));
+        in_a_row += 1;
+        if in_a_row == ACCEPTED_IN_A_ROW_MAX {
+            in_a_row = 0;
+            yield_now().await;
+        }
+    }
+}
+
+async fn tick(server: Rc<Server>) {
+    let mut ticks = time::interval(TICK);
+    loop {
+        ticks.tick().await;
+        let now = Instant::now();
+        server.seats.expire(now);
+        server.cache.expire(now);
+        if let Some(log) = &server.log {
+            let mut log = log.borrow_mut();
+            log.flush();
+            let lost = log.lost_lines();
+            log.sink().report_lost(lost);
+        }
+    }
+}

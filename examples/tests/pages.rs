@@ -1,0 +1,99 @@
+//! Each example that is a page long, run as a user would, with a real peer at its other end.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const LEN: usize = 5_000_000;
+
+/// A process that does not outlive its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
+/// Starts an example. They lie beside the daemon, whose place cargo tells.
+fn start(name: &str, arguments: &[&str]) -> Running {
+    let bin = Path::new(env!("CARGO_BIN_EXE_ringwayd"));
+    let example = bin.parent().expect("a folder").join("examples").join(name);
+    assert!(example.exists(), "{} is missing: run `cargo build --examples`", example.display());
+    let mut command = Command::new(example);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Running(command.spawn().expect("the example starts"))
+}
+
+fn file(folder: &tempfile::TempDir) -> (PathBuf, Vec<u8>) {
+    let mut content = vec![0; LEN];
+    ringway_testkit::canary::fill(5, 0, &mut content);
+    let path = folder.path().join("file");
+    std::fs::write(&path, &content).unwrap();
+    (path, content)
+}
+
+fn read_all(mut stream: TcpStream) -> Vec<u8> {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut bytes = Vec::with_capacity(LEN);
+    stream.read_to_end(&mut bytes).expect("the stream ends in order");
+    bytes
+}
+
+/// Runs an example that sends one file, and gives what it printed.
+fn send_with(name: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, content) = file(&folder);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut running = start(name, &[path.to_str().unwrap(), &address]);
+    let receiving = thread::spawn(move || read_all(listener.accept().unwrap().0));
+    let mut said = String::new();
+    running.0.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    let mut wrong = String::new();
+    running.0.stderr.take().unwrap().read_to_string(&mut wrong).unwrap();
+    assert!(running.0.wait().unwrap().success(), "{wrong}");
+    assert!(receiving.join().unwrap() == content, "{name} sent other bytes");
+    said
+}
+
+#[test]
+fn copy_sends_a_file_and_prints_the_receipt() {
+    let said = send_with("copy");
+    assert!(said.starts_with("4.77 MiB by "), "{said}");
+}
+
+#[test]
+fn a_transfer_runs_inside_of_tokio_uring() {
+    let said = send_with("inside_tokio_uring");
+    assert!(said.contains("tokio-uring has read "), "{said}");
+    assert!(said.contains("4.77 MiB by "), "{said}");
+}
+
+#[test]
+fn serve_sends_a_file_to_everybody() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, content) = file(&folder);
+    let mut running = start("serve", &[path.to_str().unwrap(), "127.0.0.1:0"]);
+    let mut said = BufReader::new(running.0.stdout.take().unwrap()).lines();
+    let first = said.next().expect("a line").unwrap();
+    let address: SocketAddr = first.rsplit(' ').next().unwrap().parse().expect("an address");
+    // One that never reads holds up nobody.
+    let _stalled = TcpStream::connect(address).unwrap();
+    let receiving: Vec<_> = (0..3)
+        .map(|_| thread::spawn(move || read_all(TcpStream::connect(address).unwrap())))
+        .collect();
+    for receiving in receiving {
+        assert!(receiving.join().unwrap() == content, "serve sent other bytes");
+    }
+    for line in said.by_ref().take(3) {
+        assert!(line.as_ref().unwrap().starts_with("4.77 MiB by "), "{line:?}");
+    }
+}
