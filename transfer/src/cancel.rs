@@ -26,8 +26,20 @@ pub struct CancelToken {
 #[derive(Default)]
 struct Shared {
     cancelled: AtomicBool,
-    waiters: Mutex<Vec<Waker>>,
+    waiters: Mutex<Waiters>,
 }
+
+/// Who waits. Each wait has an entry of its own: two waits of one task have the same waker, and the
+/// one that ends must not take the other's along.
+#[derive(Default)]
+struct Waiters {
+    wakers: Vec<(Seat, Waker)>,
+    next: u64,
+}
+
+/// Names one registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seat(u64);
 
 impl CancelToken {
     /// A token that is not cancelled.
@@ -39,8 +51,8 @@ impl CancelToken {
     /// Cancels, for good. Doing it twice is harmless.
     pub fn cancel(&self) {
         self.shared.cancelled.store(true, Ordering::SeqCst);
-        let waiters = std::mem::take(&mut *self.waiters());
-        waiters.into_iter().for_each(Waker::wake);
+        let wakers = std::mem::take(&mut self.waiters().wakers);
+        wakers.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
     /// Whether it was cancelled.
@@ -49,23 +61,26 @@ impl CancelToken {
         self.shared.cancelled.load(Ordering::SeqCst)
     }
 
-    /// Registers for the cancellation; `true` if it has happened already.
-    pub(crate) fn register(&self, waker: &Waker) -> bool {
-        {
-            let mut waiters = self.waiters();
-            if !waiters.iter().any(|known| known.will_wake(waker)) {
-                waiters.push(waker.clone());
-            }
-        }
-        self.is_cancelled()
+    /// Registers for the cancellation. Ask [`Self::is_cancelled`] after it, not before.
+    pub(crate) fn register(&self, waker: &Waker) -> Seat {
+        let mut waiters = self.waiters();
+        let seat = Seat(waiters.next);
+        waiters.next += 1;
+        waiters.wakers.push((seat, waker.clone()));
+        seat
     }
 
     /// Ends a registration, so that a token that lives long does not gather wakers.
-    pub(crate) fn forget(&self, waker: &Waker) {
-        self.waiters().retain(|known| !known.will_wake(waker));
+    pub(crate) fn forget(&self, seat: Seat) {
+        let mut waiters = self.waiters();
+        let place = waiters.wakers.iter().position(|(taken, _)| *taken == seat);
+        let waker = place.map(|place| waiters.wakers.swap_remove(place));
+        // Dropping a waker may run anything, so not under the lock.
+        drop(waiters);
+        drop(waker);
     }
 
-    fn waiters(&self) -> std::sync::MutexGuard<'_, Vec<Waker>> {
+    fn waiters(&self) -> std::sync::MutexGuard<'_, Waiters> {
         self.shared.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -82,19 +97,17 @@ mod tests {
     use std::sync::atomic::AtomicU32;
 
     #[test]
-    fn a_waker_is_kept_once_and_can_be_forgotten() {
+    fn two_waits_of_one_task_do_not_end_each_other() {
         let token = CancelToken::new();
         let count = Arc::new(Count(AtomicU32::new(0)));
         let waker = Waker::from(Arc::clone(&count));
-        assert!(!token.register(&waker));
-        assert!(!token.register(&waker));
-        assert_eq!(token.waiters().len(), 1);
-        token.forget(&waker);
-        assert_eq!(token.waiters().len(), 0);
-        assert!(!token.register(&waker));
+        let (first, second) = (token.register(&waker), token.register(&waker));
+        token.forget(first);
+        assert_eq!(token.waiters().wakers.len(), 1);
         token.cancel();
-        assert_eq!(count.0.load(Ordering::SeqCst), 1);
-        assert!(token.register(&waker));
+        assert_eq!(count.0.load(Ordering::SeqCst), 1, "the second is still woken");
+        token.forget(second);
+        assert_eq!(token.waiters().wakers.len(), 0);
     }
 
     struct Count(AtomicU32);

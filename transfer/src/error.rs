@@ -8,6 +8,7 @@ mod refusal;
 
 use crate::limits::InvalidLimit;
 use crate::pace::TooSlow;
+use crate::receipt::Receipt;
 
 pub use counts::{LengthOverflow, Misstep, Truncated};
 pub use refusal::Refusal;
@@ -32,13 +33,14 @@ struct Inner {
     kind: ErrorKind,
     sent: u64,
     source: Option<io::Error>,
+    receipt: Option<Receipt>,
 }
 
 impl TransferError {
     /// An error of `kind` after the socket had accepted `sent` bytes.
     #[must_use]
     pub fn new(kind: ErrorKind, sent: u64) -> Self {
-        Self(Box::new(Inner { kind, sent, source: None }))
+        Self(Box::new(Inner { kind, sent, source: None, receipt: None }))
     }
 
     /// The error of a call `op` on one `side` of the transfer; see [`classify`].
@@ -46,7 +48,7 @@ impl TransferError {
     pub fn from_io(op: &'static str, side: Side, source: io::Error, sent: u64) -> Self {
         let kind =
             source.raw_os_error().map_or(ErrorKind::Foreign { op }, |n| classify(op, side, n));
-        Self(Box::new(Inner { kind, sent, source: Some(source) }))
+        Self(Box::new(Inner { kind, sent, source: Some(source), receipt: None }))
     }
 
     /// What happened.
@@ -59,6 +61,18 @@ impl TransferError {
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.0.sent
+    }
+
+    /// What the transfer had done until then: route, mode, fallbacks, stalls. `None` if it failed
+    /// before a route was chosen.
+    #[must_use]
+    pub fn receipt(&self) -> Option<&Receipt> {
+        self.0.receipt.as_ref()
+    }
+
+    pub(crate) fn with_receipt(mut self, receipt: Receipt) -> Self {
+        self.0.receipt = Some(receipt);
+        self
     }
 
     /// Who is likely to blame.

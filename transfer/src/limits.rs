@@ -25,10 +25,10 @@ pub struct Limits {
     /// At worst every other connection of the ring waits for one such copy or splice per transfer
     /// that is ready: about 0.1 ms for 1 MiB of resident data.
     pub quantum_bytes: u64,
-    /// The capacity asked for each pipe, in bytes. Default 1 MiB.
+    /// The most bytes that a pipe is filled with. Default 1 MiB, which is also the capacity of the
+    /// runtime's pipes.
     ///
-    /// At worst this much page cache is held by each pipe, and it counts against
-    /// `fs.pipe-user-pages-soft` (64 MiB per ordinary user, so 64 pipes of the default size).
+    /// At worst this much page cache is held by each pipe.
     pub pipe_bytes: u64,
     /// The most pipes that one transfer holds, so that one fills while the other drains. Default 2.
     ///
@@ -38,7 +38,7 @@ pub struct Limits {
     ///
     /// At worst this much memory per transfer, charged to `RLIMIT_MEMLOCK` when it is registered.
     pub copy_batch_bytes: u64,
-    /// The most segments gathered into one send. Default 64; the kernel takes up to 1024.
+    /// The most segments gathered into one send. Default 64, and no more are used.
     ///
     /// At worst 16 bytes per segment and transfer, for the vector that sendmsg(2) reads.
     pub segments_max: usize,
@@ -52,6 +52,12 @@ pub struct Limits {
     /// At worst a stalled peer keeps its pipes or its buffer this long; a shorter time makes slow
     /// but living peers cost more reads, up to `pipes_max` × `pipe_bytes` per stall.
     pub stall_hold: Duration,
+    /// How long a range that was found to be in memory is taken to be there still. Default 10 ms;
+    /// zero asks the kernel for each quantum (about 1 µs).
+    ///
+    /// At worst a range that is evicted within this time makes the event loop wait for the disk,
+    /// once for each quantum of it.
+    pub residency_age: Duration,
     /// How long a peer may take nothing at all before the transfer fails, or `None` to leave this to
     /// the connection. Default 60 s.
     ///
@@ -69,6 +75,7 @@ impl Default for Limits {
             segments_max: 64,
             parts_max: 1024,
             stall_hold: Duration::from_millis(20),
+            residency_age: Duration::from_millis(10),
             peer_timeout: Some(Duration::from_secs(60)),
         }
     }
@@ -161,6 +168,13 @@ impl Limits {
     #[must_use]
     pub fn with_stall_hold(mut self, hold: Duration) -> Self {
         self.stall_hold = hold;
+        self
+    }
+
+    /// Sets [`residency_age`](Self::residency_age).
+    #[must_use]
+    pub fn with_residency_age(mut self, age: Duration) -> Self {
+        self.residency_age = age;
         self
     }
 

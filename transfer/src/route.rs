@@ -10,7 +10,7 @@ use ringway_runtime::net::Stream;
 use crate::error::{ErrorKind, Misstep, Side, TransferError, Truncated};
 use crate::limits::{Limits, Thresholds};
 use crate::pace::{Allowance, Pace};
-use crate::plan::{Plan, Residency, Route};
+use crate::plan::{Plan, Residency, Route, Wishes};
 use crate::progress::Progress;
 use crate::receipt::Receipt;
 use crate::sink::Sink;
@@ -50,7 +50,14 @@ pub(crate) async fn drive(run: &mut Run<'_>) -> Result<(), TransferError> {
 }
 
 /// The capacity that a pipe would have now, for the plan; 0 if there is none to be had.
-pub(crate) fn pipe_bytes(body: &Body, thresholds: &Thresholds) -> u64 {
+pub(crate) fn pipe_bytes(body: &Body, wishes: &Wishes, thresholds: &Thresholds) -> u64 {
+    let may_splice = body.facts.file_bytes > thresholds.copy_max_bytes
+        || wishes.route == Some(Route::Splice)
+        || wishes.forbidden.contains(Route::Copy);
+    if !may_splice {
+        // A small body is copied, so it makes no pipe that it does not need.
+        return thresholds.pipe_min_bytes;
+    }
     match runtime::lend_pipe() {
         Ok(Ok(pipe)) => pipe.capacity() as u64,
         // sendfile(2) brings a small pipe of its own, which is good enough for what is resident.

@@ -31,11 +31,9 @@ impl sealed::Sealed for TcpStream {
         SinkFacts { kind: SinkKind::Tcp, same_host: self.is_same_host() }
     }
 
-    /// Pushes what a send with `MSG_MORE` left corked, when nothing follows after all: setting
-    /// `TCP_NODELAY` does that even if it is set already (tcp(7)). A connection that is broken has
-    /// nothing to push.
+    /// Pushes what a send with `MSG_MORE` left corked, when nothing follows after all.
     fn flush(&self) {
-        let _ = self.set_nodelay(true);
+        self.uncork();
     }
 }
 

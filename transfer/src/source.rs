@@ -8,7 +8,7 @@ use ringway_runtime::fs::{self, File, FileKind, FileSystem};
 
 use crate::error::{ErrorKind, Side, TransferError, errno};
 use crate::limits::{Limits, Thresholds};
-use crate::plan::{Consistency, DirectIo, Filesystem, Residency, SourceFacts, Wishes};
+use crate::plan::{Consistency, DirectIo, Filesystem, Residency, Route, SourceFacts, Wishes};
 use crate::progress::{Extent, FILE_END_MAX};
 use crate::receipt::{Change, FileStamp};
 
@@ -29,6 +29,8 @@ pub(crate) enum Part {
     Bytes(Bytes),
     /// A file, and the range of it; `None` means the length that it has when the transfer starts.
     File(File, Option<Range<u64>>),
+    /// The same once the transfer has started: a file, as it was then.
+    Fixed(File, FileStamp),
 }
 
 /// A range of a file.
@@ -124,8 +126,6 @@ impl From<File> for Source {
 /// A source whose lengths are fixed, with what is known of it.
 pub(crate) struct Body {
     parts: Vec<Part>,
-    pub(crate) extents: Vec<Extent>,
-    stamps: Vec<(usize, FileStamp)>,
     pub(crate) facts: SourceFacts,
     /// Some file was read whole because it tells no length.
     pub(crate) generated: bool,
@@ -138,11 +138,10 @@ impl Body {
         wishes: &Wishes,
         limits: &Limits,
         thresholds: &Thresholds,
-    ) -> Result<Self, TransferError> {
+    ) -> Result<(Self, Vec<Extent>), TransferError> {
+        let mut extents = Vec::with_capacity(source.parts.len());
         let mut body = Self {
-            extents: Vec::with_capacity(source.parts.len()),
             parts: source.parts,
-            stamps: Vec::new(),
             facts: SourceFacts {
                 total_bytes: 0,
                 file_bytes: 0,
@@ -159,17 +158,18 @@ impl Body {
         }
         for part in 0..body.parts.len() {
             let extent = body.fix_part(part).await?;
-            body.extents.push(extent);
+            extents.push(extent);
             body.facts.total_bytes = body.facts.total_bytes.saturating_add(extent.len());
         }
-        body.facts.residency = body.first_residency(wishes, limits, thresholds);
-        Ok(body)
+        body.facts.residency = body.first_residency(&extents, wishes, limits, thresholds);
+        Ok((body, extents))
     }
 
     async fn fix_part(&mut self, part: usize) -> Result<Extent, TransferError> {
         let (file, asked) = match &self.parts[part] {
             Part::Bytes(bytes) => return Ok(Extent::Bytes { len: bytes.len() as u64 }),
             Part::File(file, range) => (file.clone(), range.clone()),
+            Part::Fixed(file, _) => (file.clone(), None),
         };
         let unreadable = |op, error| TransferError::from_io(op, Side::Source, error, 0);
         let metadata = file.metadata().map_err(|error| unreadable("fstat", error))?;
@@ -181,7 +181,7 @@ impl Body {
         }
         let system = file.file_system().map_err(|error| unreadable("fstatfs", error))?;
         let filesystem = class_of(system);
-        if filesystem == Filesystem::Pseudo && metadata.len == 0 && asked.is_none() {
+        if filesystem == Filesystem::Pseudo && asked.is_none() {
             let text = read_generated(&file).await.map_err(|error| unreadable("read", error))?;
             let len = text.len() as u64;
             self.parts[part] = Part::Bytes(text.into());
@@ -200,7 +200,7 @@ impl Body {
             let direct = file.is_direct().map_err(|error| unreadable("fcntl", error))?;
             self.learn(len, filesystem, direct_io(direct, &range));
         }
-        self.stamps.push((part, stamp(&metadata)));
+        self.parts[part] = Part::Fixed(file, stamp(&metadata));
         Ok(Extent::File { offset: range.start, len })
     }
 
@@ -221,28 +221,42 @@ impl Body {
 
     /// Whether the first quantum is in memory. Only asked where the answer changes the plan: what is
     /// copied tries to read what is resident, and sees for itself.
-    fn first_residency(&self, wishes: &Wishes, limits: &Limits, at: &Thresholds) -> Residency {
+    fn first_residency(
+        &self,
+        extents: &[Extent],
+        wishes: &Wishes,
+        limits: &Limits,
+        at: &Thresholds,
+    ) -> Residency {
         let facts = &self.facts;
-        let decides = facts.file_bytes > at.copy_max_bytes
+        let must_splice =
+            wishes.route == Some(Route::Splice) || wishes.forbidden.contains(Route::Copy);
+        let decides = (facts.file_bytes > at.copy_max_bytes || must_splice)
             && wishes.mode.is_none()
             && wishes.consistency == Consistency::Shared
             && matches!(facts.filesystem, Filesystem::Local | Filesystem::Unknown)
             && facts.direct_io == DirectIo::No;
-        let first = self
-            .extents
+        let first = extents
             .iter()
             .position(|extent| matches!(extent, Extent::File { .. }) && extent.len() > 0);
-        match first.map(|part| (part, self.extents[part])) {
+        match first.map(|part| (part, extents[part])) {
             Some((part, Extent::File { offset, len })) if decides => {
-                self.residency(part, offset, len.min(limits.quantum_bytes))
+                self.residency(part, offset, len.min(limits.quantum_bytes), limits)
             }
             _ => Residency::Resident,
         }
     }
 
     /// Whether a range of the file of a part is in memory.
-    pub(crate) fn residency(&self, part: usize, offset: u64, len: u64) -> Residency {
-        match self.file(part).map(|file| file.residency(offset, len)) {
+    pub(crate) fn residency(
+        &self,
+        part: usize,
+        offset: u64,
+        len: u64,
+        limits: &Limits,
+    ) -> Residency {
+        let ask = |file: &File| file.residency_lately(offset, len, limits.residency_age);
+        match self.file(part).map(ask) {
             Some(fs::Residency::Resident) => Residency::Resident,
             Some(fs::Residency::Cold) => Residency::Cold,
             Some(fs::Residency::Unknown) | None => Residency::Unknown,
@@ -252,7 +266,7 @@ impl Body {
     /// The file of a part.
     pub(crate) fn file(&self, part: usize) -> Option<&File> {
         match self.parts.get(part) {
-            Some(Part::File(file, _)) => Some(file),
+            Some(Part::File(file, _) | Part::Fixed(file, _)) => Some(file),
             _ => None,
         }
     }
@@ -268,9 +282,9 @@ impl Body {
 
     /// The first file that is not what it was when the transfer started.
     pub(crate) fn change(&self) -> Option<Change> {
-        self.stamps.iter().find_map(|(part, before)| {
-            let now = self.file(*part)?.metadata().ok()?;
-            before.change_to(stamp(&now))
+        self.parts.iter().find_map(|part| match part {
+            Part::Fixed(file, before) => before.change_to(stamp(&file.metadata().ok()?)),
+            Part::Bytes(_) | Part::File(..) => None,
         })
     }
 }

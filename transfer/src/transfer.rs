@@ -15,7 +15,7 @@ use crate::cancel::CancelToken;
 use crate::error::{ErrorKind, TransferError};
 use crate::limits::{Limits, Thresholds};
 use crate::pace::{Deadline, Floor, Pace};
-use crate::plan::{self, Consistency, Mode, Plan, Route, Wishes};
+use crate::plan::{self, Consistency, Mode, Obstacle, Plan, Reason, Route, Wishes};
 use crate::progress::Progress;
 use crate::receipt::Receipt;
 use crate::route::{self, Run, Watch};
@@ -112,7 +112,8 @@ pub struct Transfer<'t> {
 }
 
 impl<'t> Transfer<'t> {
-    /// Sends only these bytes of the file. For parts, give each its own range.
+    /// Sends only these bytes of the file, counted in the slice if it is one. For parts, give each
+    /// its own range.
     #[must_use]
     pub fn range(mut self, bytes: Range<u64>) -> Self {
         self.range = Some(bytes);
@@ -245,6 +246,9 @@ impl<'t> Transfer<'t> {
         if body.generated {
             receipt.note_fallback("read whole before sending", "the file tells no length");
         }
+        if plan.reason == Reason::SpliceImpossible(Obstacle::NoPipe) {
+            receipt.note_fallback("copied instead of spliced", "no pipe is to be had");
+        }
         let mut guard = Guard { stream: self.sink.stream(), began: None };
         guard.began = Some(guard.stream.accepted());
         let copied_before = guard.stream.zero_copy_copied();
@@ -267,10 +271,6 @@ impl<'t> Transfer<'t> {
         let Run { mut receipt, mut report, progress, watch, pace, .. } = run;
         let ended = Some(if outcome.is_ok() { Ended::Complete } else { Ended::Failed });
         tell(&mut report, Progressed { sent: progress.accepted(), total: progress.total(), ended });
-        if let Err(error) = outcome {
-            tracing::debug!(%error, "a transfer failed");
-            return Err(error);
-        }
         receipt.bytes = progress.accepted();
         receipt.file_bytes = progress.accepted_from_file();
         receipt.memory_bytes = receipt.bytes - receipt.file_bytes;
@@ -279,6 +279,11 @@ impl<'t> Transfer<'t> {
         receipt.zero_copy_copied = guard.stream.zero_copy_copied() - copied_before;
         receipt.source_changed = body.change();
         receipt.duration = watch.elapsed();
+        if let Err(error) = outcome {
+            let error = error.with_receipt(receipt);
+            tracing::debug!(%error, "a transfer failed");
+            return Err(error);
+        }
         tracing::debug!(%receipt, "a transfer is done");
         Ok(receipt)
     }
@@ -292,17 +297,24 @@ impl<'t> Transfer<'t> {
         }
         let mut source = Source { parts: std::mem::take(&mut self.source.parts) };
         if let Some(range) = self.range.take() {
+            let (offset, len) = (range.start, range.end.saturating_sub(range.start));
+            let beyond = |file_len| before(ErrorKind::InvalidRange { offset, len, file_len });
             match source.parts.as_mut_slice() {
                 [Part::File(_, whole @ None)] => *whole = Some(range),
-                _ => {
-                    let (offset, len) = (range.start, range.end.saturating_sub(range.start));
-                    let kind = ErrorKind::InvalidRange { offset, len, file_len: 0 };
-                    return Err(before(kind));
+                [Part::File(_, Some(slice))] => {
+                    let all = slice.end.saturating_sub(slice.start);
+                    if range.start > range.end || range.end > all {
+                        return Err(beyond(all));
+                    }
+                    // Neither sum is beyond the end of the slice.
+                    *slice = slice.start + range.start..slice.start + range.end;
                 }
+                _ => return Err(beyond(0)),
             }
         }
-        let body = Body::fix(source, &self.wishes, &self.limits, &self.thresholds).await?;
-        let progress = Progress::new(body.extents.as_slice())
+        let (body, extents) =
+            Body::fix(source, &self.wishes, &self.limits, &self.thresholds).await?;
+        let progress = Progress::new(extents)
             .map_err(|overflow| before(ErrorKind::LengthOverflow(overflow)))?;
         if let Some(promised) = self.promised.filter(|promised| *promised != progress.total()) {
             let given = progress.total();
@@ -318,7 +330,7 @@ impl<'t> Transfer<'t> {
     fn host(&self, body: &Body) -> Result<plan::Capabilities, TransferError> {
         let here = runtime::capabilities()
             .map_err(|error| TransferError::from_io("ring", crate::error::Side::Host, error, 0))?;
-        let pipe_bytes = route::pipe_bytes(body, &self.thresholds);
+        let pipe_bytes = route::pipe_bytes(body, &self.wishes, &self.thresholds);
         Ok(plan::Capabilities {
             splice: here.splice,
             splice_sqe: here.splice,
@@ -333,8 +345,10 @@ impl<'t> IntoFuture for Transfer<'t> {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + 't>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let span = tracing::debug_span!("transfer");
-        Box::pin(self.run().instrument(span))
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            return Box::pin(self.run().instrument(tracing::debug_span!("transfer")));
+        }
+        Box::pin(self.run())
     }
 }
 

@@ -115,7 +115,8 @@ impl Exchange<'_, '_> {
             Ok(receipt) => Sent { bytes: receipt.bytes, receipt: Some(receipt), failure: None },
             Err(error) => {
                 let failure = Failure { word: word(&error), can_be_told: can_be_told(&error) };
-                Sent { bytes: error.sent(), receipt: None, failure: Some(failure) }
+                let receipt = error.receipt().cloned();
+                Sent { bytes: error.sent(), receipt, failure: Some(failure) }
             }
         }
     }

@@ -17,15 +17,18 @@ use crate::progress::{Fill, Segment, Step};
 use crate::source::DIRECT_BLOCK;
 
 /// Pieces in one send: more than a header, a file and a trailer need.
-const PIECES_MAX: usize = 16;
+const PIECES_MAX: usize = 64;
 /// From here on a send without a copy can pay for its second completion.
 const ZERO_COPY_MIN: u64 = 32 << 10;
 
 /// What the route holds between two steps: the file bytes that are staged are the last ones of the
-/// buffer; in [`Mode::Ring`] the memory among them is there too, so that one op sends all.
+/// buffer.
 #[derive(Default)]
 pub(super) struct Copying {
     lease: Option<Lease>,
+    /// The memory that is staged is in the buffer too, so that one op of the ring can send all. It
+    /// stays so until the batch is over, whichever call sends the rest of it.
+    whole: bool,
 }
 
 pub(super) async fn drive(run: &mut Run<'_>) -> Result<(), TransferError> {
@@ -59,7 +62,12 @@ impl Copying {
         self.gather(run, allowed).await?;
         run.unused(allowed.saturating_sub(run.progress.staged()));
         while run.progress.staged() > 0 {
-            let sent = if self.by_ring(run) {
+            if self.whole && self.lease.is_none() {
+                // The kernel keeps the buffer of a zero-copy send; the rest is read again.
+                run.rewind();
+                break;
+            }
+            let sent = if self.whole && by_ring(run) {
                 self.send_by_ring(run).await?
             } else {
                 self.send_inline(run)
@@ -67,13 +75,7 @@ impl Copying {
             match sent {
                 // A send of nothing would go on for ever.
                 Ok(0) => return Err(run.fail(ErrorKind::UnexpectedErrno { op: "send", errno: 0 })),
-                Ok(sent) => {
-                    run.accept(sent)?;
-                    if run.progress.staged() > 0 && self.lease.is_none() && self.by_ring(run) {
-                        // The kernel keeps the buffer of a zero-copy send; the rest is read again.
-                        run.rewind();
-                    }
-                }
+                Ok(sent) => run.accept(sent)?,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if run.writable(true).await? == Ready::HoldOver {
                         self.lease = None;
@@ -89,32 +91,26 @@ impl Copying {
         Ok(())
     }
 
-    fn by_ring(&self, run: &Run<'_>) -> bool {
-        run.plan.mode == Mode::Ring || run.wants_zero_copy(ZERO_COPY_MIN)
-    }
-
     /// Stages what follows, up to `allowed` bytes and to what fits into one buffer and one send.
     async fn gather(&mut self, run: &mut Run<'_>, allowed: u64) -> Result<(), TransferError> {
-        let into_buffer = self.by_ring(run);
+        self.whole = by_ring(run);
         let mut left = allowed.min(run.limits.copy_batch_bytes);
         let mut buffer: Option<Lease> = None;
-        for _ in 0..PIECES_MAX {
+        for _ in 0..PIECES_MAX.min(run.limits.segments_max) {
             let Some(segment) = run.progress.window(left, 1).next() else { break };
             let staged = match segment {
-                Segment::Bytes { len, .. } if !into_buffer => len.min(left),
+                Segment::Bytes { len, .. } if !self.whole => Some(len.min(left)),
                 Segment::Bytes { part, start, len } => {
                     let lease = lend(&mut buffer, run, left).await?;
-                    put(lease, run, part, start, len.min(left))
+                    Some(put(lease, run, part, start, len.min(left))).filter(|put| *put > 0)
                 }
                 Segment::File(fill) => {
                     lend(&mut buffer, run, left).await?;
                     read(&mut buffer, run, fill).await?
                 }
             };
-            let full = buffer.as_ref().is_some_and(|buffer| buffer.len() == buffer.capacity());
-            if staged == 0 && full {
-                break;
-            }
+            // There is no room: send what there is first.
+            let Some(staged) = staged else { break };
             run.stage(staged)?;
             left -= staged.min(left);
             // At the end of the file, or short: send what there is first.
@@ -131,8 +127,13 @@ impl Copying {
 
     fn send_inline(&self, run: &Run<'_>) -> io::Result<u64> {
         let buffer: &[u8] = self.lease.as_deref().unwrap_or_default();
-        let in_file = usize::try_from(run.progress.staged_from_file()).unwrap_or(usize::MAX);
-        let mut at = buffer.len().saturating_sub(in_file);
+        if self.whole {
+            let staged = run.progress.staged();
+            let rest = &buffer[buffer.len().saturating_sub(to_len(staged))..];
+            let more = run.progress.more_after(staged);
+            return run.stream.try_send(&[IoSlice::new(rest)], more).map(|sent| sent as u64);
+        }
+        let mut at = buffer.len().saturating_sub(to_len(run.progress.staged_from_file()));
         let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
         let (mut count, mut all) = (0, 0);
         for segment in run.progress.residue(PIECES_MAX) {
@@ -186,6 +187,11 @@ impl Copying {
     }
 }
 
+/// Whether an op of the ring sends: then all must be in one buffer.
+fn by_ring(run: &Run<'_>) -> bool {
+    run.plan.mode == Mode::Ring || run.wants_zero_copy(ZERO_COPY_MIN)
+}
+
 /// `ENOMEM`: locked memory is short. `EOPNOTSUPP`: this kind of socket cannot.
 fn refuses_zero_copy(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(ENOMEM | EOPNOTSUPP))
@@ -202,35 +208,40 @@ fn put(lease: &mut Lease, run: &Run<'_>, part: usize, start: u64, len: u64) -> u
 }
 
 /// Reads file bytes behind what the buffer holds: inline if they are in memory and that may be, and
-/// by the ring otherwise. 0 at the end of the file, or if there is no room.
+/// by the ring otherwise. 0 at the end of the file; `None` if there is no room, which an empty buffer
+/// always has.
 async fn read(
     buffer: &mut Option<Lease>,
     run: &mut Run<'_>,
     fill: Fill,
-) -> Result<u64, TransferError> {
-    let Some(file) = run.body.file(fill.part) else { return Ok(0) };
-    let Some(lease) = buffer else { return Ok(0) };
+) -> Result<Option<u64>, TransferError> {
+    let Some(file) = run.body.file(fill.part) else { return Ok(Some(0)) };
+    let Some(lease) = buffer else { return Ok(None) };
     let room = lease.capacity() - lease.len();
     let len = to_len(fill.len).min(room);
     if len == 0 {
-        return Ok(0);
+        return Ok(None);
     }
     if run.body.facts.direct_io != DirectIo::No {
         return read_direct(buffer, run, fill).await;
     }
     if run.plan.mode == Mode::Inline {
         match file.try_read(lease, fill.offset, len) {
-            Ok(read) => return Ok(read as u64),
-            // Not in memory, or a file system that cannot tell: the ring waits for it.
-            Err(error)
-                if error.kind() == io::ErrorKind::WouldBlock
-                    || matches!(error.raw_os_error(), Some(EINVAL | EOPNOTSUPP)) => {}
+            Ok(read) => return Ok(Some(read as u64)),
+            // The ring waits for it.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if run.plan.mode_fixed {
+                    run.receipt.note_fallback("read by the ring", "it is not in memory");
+                }
+            }
+            // A file system that cannot tell.
+            Err(error) if matches!(error.raw_os_error(), Some(EINVAL | EOPNOTSUPP)) => {}
             Err(error) => return Err(run.fail_io("preadv2", Side::Source, error)),
         }
         run.receipt.mode = Mode::Hybrid;
     }
     let start = lease.len();
-    read_by_ring(buffer, run, file, start, len, fill.offset).await
+    read_by_ring(buffer, run, file, start, len, fill.offset).await.map(Some)
 }
 
 async fn read_by_ring(
@@ -256,9 +267,9 @@ async fn read_direct(
     buffer: &mut Option<Lease>,
     run: &mut Run<'_>,
     fill: Fill,
-) -> Result<u64, TransferError> {
-    let Some(file) = run.body.file(fill.part) else { return Ok(0) };
-    let Some(lease) = buffer else { return Ok(0) };
+) -> Result<Option<u64>, TransferError> {
+    let Some(file) = run.body.file(fill.part) else { return Ok(Some(0)) };
+    let Some(lease) = buffer else { return Ok(None) };
     let before = lease.len();
     // Blocks can only be read to a block of the buffer; what is there already moves with them.
     let skip = to_len(fill.offset % DIRECT_BLOCK);
@@ -267,7 +278,7 @@ async fn read_direct(
     let asked = skip.saturating_add(to_len(fill.len)).next_multiple_of(to_len(DIRECT_BLOCK));
     let len = asked.min(room);
     if len <= skip {
-        return Ok(0);
+        return Ok(None);
     }
     let read = read_by_ring(buffer, run, file, start, len, fill.offset - skip as u64).await?;
     let useful = to_len(read).saturating_sub(skip).min(to_len(fill.len));
@@ -276,7 +287,7 @@ async fn read_direct(
         lease.spare_mut().copy_within(start + skip..start + skip + useful, before);
         lease.set_filled(before + useful);
     }
-    Ok(useful as u64)
+    Ok(Some(useful as u64))
 }
 
 /// The buffer of the batch, lent when it is first needed.

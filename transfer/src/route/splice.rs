@@ -13,7 +13,7 @@ use super::copy::Copying;
 use super::{Ready, Run, copy};
 use crate::error::errno::{EINVAL, EIO, EISDIR, EOPNOTSUPP};
 use crate::error::{ErrorKind, Side, TransferError};
-use crate::plan::{Mode, Route};
+use crate::plan::{DirectIo, Mode, Route};
 use crate::progress::{Fill, Step};
 
 /// What the route holds between two steps.
@@ -44,7 +44,11 @@ pub(super) async fn drive(run: &mut Run<'_>) -> Result<(), TransferError> {
         match run.progress.next(run.limits.quantum_bytes) {
             Step::Done => return Ok(()),
             Step::Truncated(truncated) => return Err(run.truncated(truncated)),
-            Step::SendBytes { part, start, len, .. } => send_memory(run, part, start, len).await?,
+            Step::SendBytes { part, start, len, .. } => {
+                // It may wait for the peer, and it needs no pipe for that.
+                splicing.pipe = None;
+                send_memory(run, part, start, len).await?;
+            }
             Step::Drain { more, .. } => splicing.drain(run, more).await?,
             Step::Fill(fill) => {
                 if let Course::Refused = splicing.fill(run, fill).await? {
@@ -108,14 +112,20 @@ async fn send_memory(
 impl Splicing {
     /// Brings file bytes into a pipe, or on their way without one.
     async fn fill(&mut self, run: &mut Run<'_>, fill: Fill) -> Result<Course, TransferError> {
-        if let Some(filling) = self.ahead.take() {
-            return self.collect(run, filling).await;
-        }
-        let allowed = run.quantum().await?;
-        let fill = Fill { len: fill.len.min(allowed), ..fill };
         let Some(file) = run.body.file(fill.part) else {
             return Err(run.fail(ErrorKind::SourceNotRegular { op: "splice", errno: 0 }));
         };
+        if let Some(filling) = self.ahead.take() {
+            let course = self.collect(run, filling).await?;
+            self.fill_ahead(run, file)?;
+            return Ok(course);
+        }
+        if run.pace.is_some() {
+            // The rate limit may make it wait, and others may need the pipe meanwhile.
+            self.pipe = None;
+        }
+        let allowed = run.quantum().await?;
+        let fill = Fill { len: fill.len.min(allowed).min(run.limits.pipe_bytes), ..fill };
         let mode = self.mode(run, fill);
         run.receipt.mode = mode;
         let pipe = match self.pipe.take() {
@@ -135,11 +145,12 @@ impl Splicing {
                 self.fill_ahead(run, file)?;
                 course
             }
-            (Err(refusal), Mode::Inline) => {
+            // Who rules out the copy gets this too, though it may wait for a cold file.
+            (Err(refusal), mode) if mode == Mode::Inline || !run.may_copy => {
                 run.receipt.note_fallback("sendfile(2) instead of a pipe", why(refusal));
-                return sendfile(run, file, fill).await;
+                return sendfile(run, file, fill, allowed).await;
             }
-            (Err(refusal), Mode::Ring | Mode::Hybrid) => {
+            (Err(refusal), _) => {
                 run.receipt.note_fallback("copied instead of spliced", why(refusal));
                 self.copying.batch(run, allowed).await?;
                 return Ok(Course::On);
@@ -155,7 +166,7 @@ impl Splicing {
         if first || run.plan.mode_fixed {
             return run.plan.mode;
         }
-        run.plan.mode_for(run.body.residency(fill.part, fill.offset, fill.len))
+        run.plan.mode_for(run.body.residency(fill.part, fill.offset, fill.len, run.limits))
     }
 
     fn fill_inline(
@@ -203,7 +214,8 @@ impl Splicing {
         if run.pace.is_some() || run.limits.pipes_max < 2 || run.progress.staged() == 0 {
             return Ok(());
         }
-        let Some(next) = run.progress.next_fill(run.limits.quantum_bytes) else { return Ok(()) };
+        let quantum = run.limits.quantum_bytes.min(run.limits.pipe_bytes);
+        let Some(next) = run.progress.next_fill(quantum) else { return Ok(()) };
         let same_file = run.body.file(next.part).is_some_and(|other| std::ptr::eq(other, file));
         if !same_file || self.mode(run, next) == Mode::Inline {
             return Ok(());
@@ -221,6 +233,8 @@ impl Splicing {
     /// Brings staged bytes into the socket, or gives them up if the peer stalls.
     async fn drain(&mut self, run: &mut Run<'_>, more: bool) -> Result<(), TransferError> {
         let Some(mut pipe) = self.pipe.take() else {
+            // What was filled ahead would follow bytes that are gone.
+            self.ahead = None;
             run.rewind();
             return Ok(());
         };
@@ -254,7 +268,10 @@ impl Splicing {
                 Ok(())
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                if run.writable(true).await? == Ready::HoldOver {
+                // A direct file cannot be spliced from the middle of a block, where the socket may
+                // have stopped: without the copy to go on with, the pipe is kept.
+                let holding = run.may_copy || run.body.facts.direct_io == DirectIo::No;
+                if run.writable(holding).await? == Ready::HoldOver {
                     self.pipe = None;
                     self.ahead = None;
                     run.rewind();
@@ -278,18 +295,23 @@ fn lend(run: &mut Run<'_>) -> Result<Result<PipeLease, PipeRefusal>, TransferErr
 }
 
 /// Sends a range without a pipe of ours; what the socket does not take stays in the file.
-async fn sendfile(run: &mut Run<'_>, file: &File, fill: Fill) -> Result<Course, TransferError> {
+async fn sendfile(
+    run: &mut Run<'_>,
+    file: &File,
+    fill: Fill,
+    allowed: u64,
+) -> Result<Course, TransferError> {
     let len = u32::try_from(fill.len).unwrap_or(u32::MAX);
     run.receipt.sendfile_calls += 1;
     let stream: &Stream = run.stream;
     match stream.try_sendfile(std::os::fd::AsFd::as_fd(file), fill.offset, len) {
         Ok(sent) => {
-            run.unused(fill.len.saturating_sub(sent.into()));
+            run.unused(allowed.saturating_sub(sent.into()));
             run.pass(sent.into())?;
             Ok(Course::On)
         }
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-            run.unused(fill.len);
+            run.unused(allowed);
             run.writable(false).await?;
             Ok(Course::On)
         }

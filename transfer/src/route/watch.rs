@@ -3,13 +3,13 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use ringway_runtime::net::Stream;
 use ringway_runtime::time::sleep;
 
-use crate::cancel::CancelToken;
+use crate::cancel::{CancelToken, Seat};
 use crate::error::ErrorKind;
 use crate::pace::{Deadline, Floor};
 
@@ -195,7 +195,7 @@ impl Watch {
     async fn guarded<F: Future>(&self, future: F, left: Option<Duration>) -> Option<F::Output> {
         let mut future = pin!(future);
         let mut timer = pin!(left.map(sleep));
-        let mut registration = Registration { token: self.token.as_ref(), waker: None };
+        let mut registration = Registration { token: self.token.as_ref(), seat: None };
         poll_fn(|context| {
             if let Poll::Ready(output) = future.as_mut().poll(context) {
                 return Poll::Ready(Some(output));
@@ -215,22 +215,24 @@ impl Watch {
 /// Leaves no waker behind in a token that outlives the wait.
 struct Registration<'t> {
     token: Option<&'t CancelToken>,
-    waker: Option<std::task::Waker>,
+    seat: Option<(Seat, Waker)>,
 }
 
 impl Registration<'_> {
-    fn watch(&mut self, waker: &std::task::Waker) -> bool {
+    /// Whether it is cancelled; if not, `waker` is woken when it is.
+    fn watch(&mut self, waker: &Waker) -> bool {
         let Some(token) = self.token else { return false };
-        if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+        if !self.seat.as_ref().is_some_and(|(_, known)| known.will_wake(waker)) {
             self.forget();
-            self.waker = Some(waker.clone());
+            self.seat = Some((token.register(waker), waker.clone()));
         }
-        token.register(waker)
+        // After registering, or a cancellation in between would wake nobody.
+        token.is_cancelled()
     }
 
     fn forget(&mut self) {
-        if let (Some(token), Some(waker)) = (self.token, self.waker.take()) {
-            token.forget(&waker);
+        if let (Some(token), Some((seat, _))) = (self.token, self.seat.take()) {
+            token.forget(seat);
         }
     }
 }

@@ -3,6 +3,11 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
+pub mod tap;
+pub mod traced;
+
+pub mod gated;
+
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
@@ -68,4 +73,53 @@ pub fn expecting(id: u64, offset: u64) -> Behaviour {
 /// Opens a file as the runtime sees it.
 pub fn open(path: &Path) -> ringway::runtime::fs::File {
     std::fs::File::open(path).unwrap().into()
+}
+
+/// Two ends of a TCP connection over loopback: a stream of ours, and a blocking one with an end to
+/// its patience.
+pub fn tcp_pair() -> (TcpStream, std::net::TcpStream) {
+    let (listener, address) = loopback();
+    let ours = std::net::TcpStream::connect(address).unwrap();
+    let (theirs, _) = listener.accept().unwrap();
+    theirs.set_read_timeout(Some(ringway_testkit::peer::PATIENCE_DEFAULT)).unwrap();
+    (TcpStream::from_std(ours).unwrap(), theirs)
+}
+
+/// The same over a Unix socket.
+pub fn unix_pair() -> (UnixStream, std::os::unix::net::UnixStream) {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    theirs.set_read_timeout(Some(ringway_testkit::peer::PATIENCE_DEFAULT)).unwrap();
+    (UnixStream::from_std(ours).unwrap(), theirs)
+}
+
+/// A folder in memory, removed at the end.
+pub fn memory_folder() -> TempDir {
+    TempDir::new_in("/dev/shm").unwrap()
+}
+
+/// The bytes of a canary file.
+pub fn canary_bytes(id: u64, offset: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    canary::fill(id, offset, &mut bytes);
+    bytes
+}
+
+/// Drops a file from the page cache; says whether that worked, which it does not everywhere.
+pub fn make_cold(path: &Path) -> bool {
+    let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    let len = file.metadata().unwrap().len();
+    let cold = open(path).residency(0, len) == ringway::runtime::fs::Residency::Cold;
+    if !cold {
+        println!("skipped: {} stays in the page cache", path.display());
+    }
+    cold
+}
+
+/// Ends a stream for its peer now. Dropping closes the socket only when the kernel has let go of the
+/// last op of it, and for that the ring must turn once more, which after `block_on` it does not.
+pub fn end(stream: impl std::ops::Deref<Target = ringway::runtime::net::Stream>) {
+    // It fails if the peer is gone already.
+    let _ = stream.shutdown(ringway::runtime::net::Half::Write);
 }
