@@ -30,6 +30,9 @@ use crate::sys::ring::Setup;
 use crate::time::Timers;
 use crate::wake::{Inbox, Remote, TaskId, TaskWaker};
 
+/// A cancelled wait for a socket is over after two rounds; what runs in a worker can take longer.
+const LET_GO_ROUNDS: u32 = 8;
+
 /// A completion-based event loop with its tasks, buffers and pipes, for one thread.
 ///
 /// Futures that were made inside of it belong to it and stay on its thread; files, sockets and
@@ -114,6 +117,10 @@ impl Runtime {
 
     /// Runs a future to its end, and the spawned tasks beside it.
     ///
+    /// When it has returned, nothing runs until it is called again: the kernel can then hold on to a
+    /// socket whose last op it had not finished, and the peer sees no end of the stream before the
+    /// next call or the drop of the runtime. Shut such a stream down instead of only dropping it.
+    ///
     /// # Panics
     ///
     /// When this thread is inside of a ring already, and when the kernel refuses to be entered for
@@ -130,6 +137,7 @@ impl Runtime {
                 waker.running();
                 self.local.counters.task_polls.bump();
                 if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&wake)) {
+                    self.let_go();
                     return output;
                 }
             }
@@ -139,6 +147,18 @@ impl Runtime {
                 if rest { Patience::Until(self.local.timers.next()) } else { Patience::None };
             if let Err(error) = self.round(patience) {
                 panic!("the event loop cannot go on: {error}");
+            }
+        }
+    }
+
+    /// Hands in the cancellations of what was dropped, without waiting. After this nobody may turn
+    /// the ring for long, and a wait that was given up would keep a socket open that its owner drops
+    /// now: the peer would see no end.
+    fn let_go(&self) {
+        for _ in 0..LET_GO_ROUNDS {
+            let orphans = self.local.counters.ops_orphaned.value();
+            if orphans == 0 || self.round(Patience::None).is_err() {
+                return;
             }
         }
     }

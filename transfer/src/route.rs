@@ -27,6 +27,7 @@ pub(crate) struct Run<'t> {
     pub(crate) progress: Progress,
     pub(crate) plan: Plan,
     pub(crate) limits: &'t Limits,
+    pub(crate) thresholds: &'t Thresholds,
     pub(crate) watch: Watch,
     pub(crate) pace: Option<Pace>,
     pub(crate) zero_copy: bool,

@@ -259,6 +259,7 @@ impl<'t> Transfer<'t> {
             progress,
             plan,
             limits: &self.limits,
+            thresholds: &self.thresholds,
             watch,
             pace: self.pace,
             zero_copy: self.zero_copy,

@@ -16,7 +16,7 @@ use ringway::runtime::{Config, Runtime, spawn, stats};
 use ringway::{Mode, Parts, Route, transfer_file};
 use ringway_testkit::peer::Stop;
 use ringway_testkit::{Behaviour, Budget, Checker, canary};
-use support::tap::{Appetite, in_child, quiet, tap_tcp, tap_unix};
+use support::tap::{Appetite, close, in_child, quiet, tap_tcp, tap_unix};
 use support::{WAYS, canary_file, expecting, folder, open, runtime, tcp};
 
 const FILE: u64 = 61;
@@ -44,7 +44,7 @@ fn a_pipe_with_residue_is_destroyed_and_not_lent_again() {
         let receipt = runtime.block_on(async {
             transfer_file(&other, &mut stream).route(Route::Splice).mode(mode).await.unwrap()
         });
-        drop(stream);
+        close(&runtime, stream);
         receiver.join().unwrap().assert_complete(300_000);
         assert_eq!((receipt.pipes, receipt.fallbacks.len()), (1, 0), "{receipt}");
     }
@@ -175,7 +175,7 @@ fn ranges_past_two_and_four_gib_are_the_right_ones() {
             let receipt = runtime.block_on(async {
                 transfer_file(&file, &mut stream).range(from..to).route(route).mode(mode).await
             });
-            drop(stream);
+            close(&runtime, stream);
             assert_eq!(receipt.unwrap().bytes, to - from);
             receiver.join().unwrap().assert_complete(to - from);
         }
@@ -198,7 +198,7 @@ fn a_whole_file_past_four_gib_arrives() {
         let receipt = runtime.block_on(async {
             transfer_file(&file, &mut stream).route(route).mode(mode).await.unwrap()
         });
-        drop(stream);
+        close(&runtime, stream);
         receiver.join().unwrap().assert_complete(len);
         println!("{receipt}");
     }
@@ -308,6 +308,7 @@ fn handles_closed_early_cut_nothing_off() {
             assert_eq!(transfer.await.unwrap().bytes, 3_000_000);
             drop(stream);
         });
+        close(&runtime, ());
         receiver.join().unwrap().assert_complete(3_000_000);
     }
 }
@@ -354,4 +355,32 @@ fn transfers_that_nobody_polls_hold_up_nobody() {
             Checker::new(FILE, 0).feed(&bytes).unwrap();
         }
     });
+}
+
+/// Ours, found by review: where a direct read no longer fitted behind what the buffer held, that was
+/// taken for the end of the file.
+#[test]
+fn a_direct_read_without_room_is_not_the_end_of_the_file() {
+    use std::os::unix::fs::OpenOptionsExt;
+    const O_DIRECT: i32 = if cfg!(target_arch = "aarch64") { 0o200_000 } else { 0o40_000 };
+    let _budget = Budget::new(Duration::from_secs(60));
+    let folder = folder();
+    let path = canary_file(&folder, FILE, 300_000);
+    let direct = std::fs::OpenOptions::new().read(true).custom_flags(O_DIRECT).open(&path);
+    let Ok(direct) = direct else {
+        println!("this file system knows no O_DIRECT: nothing was tested");
+        return;
+    };
+    let (file, runtime) = (direct.into(), runtime());
+    for mode in [Mode::Ring, Mode::Hybrid, Mode::Inline] {
+        // The first part ends in the last block of the largest buffer.
+        let parts = Parts::new().file(&file, 0..258_100).file(&file, 5000..9000).bytes("end");
+        let (mut stream, tap) = tap_tcp(Appetite::Greedy, 1 << 20);
+        runtime.block_on(async {
+            transfer_file(parts, &mut stream).route(Route::Copy).mode(mode).await.unwrap();
+        });
+        tap.take_canary(FILE, 0, 258_100);
+        tap.take_canary(FILE, 5000, 4000);
+        assert_eq!(tap.take(3), b"end");
+    }
 }

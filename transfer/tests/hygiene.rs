@@ -14,7 +14,7 @@ use ringway::runtime::{BufferClass, Config, Runtime, spawn, stats};
 use ringway::{Mode, Parts, Route, Sink, TransferError, transfer_file};
 use ringway_testkit::peer::Stop;
 use ringway_testkit::{Budget, Census};
-use support::tap::{Appetite, Random, in_child, quiet, tap_tcp, tap_unix};
+use support::tap::{Appetite, Random, close, in_child, quiet, tap_tcp, tap_unix};
 use support::{WAYS, canary_file, expecting, folder, open};
 
 const VICTIM: u64 = 31;
@@ -57,7 +57,7 @@ fn abort_and_go_on(count: u64) {
         let (route, mode) = WAYS[rounds % 3];
         let sent = runtime
             .block_on(async { transfer_file(&next, &mut stream).route(route).mode(mode).await });
-        drop(stream);
+        close(&runtime, stream);
         receiver.join().unwrap().assert_complete(sent.unwrap().bytes);
     }
     let stats = runtime.stats();

@@ -45,11 +45,22 @@ fn send(path: &Path) -> Receipt {
 #[test]
 fn a_small_file_is_copied_inline() {
     let folder = folder();
-    for len in [1, 100, 16 << 10] {
+    for len in [1, 100, 4 << 10] {
         let receipt = send(&canary_file(&folder, 2, len));
         assert_eq!((receipt.route, receipt.mode), (Route::Copy, Mode::Inline), "{receipt}");
         assert_eq!((receipt.reason, receipt.pipes), (Reason::SmallBody, 0));
         assert_eq!(receipt.overwritable, Overwritable::OnReturn);
+        assert!(receipt.fallbacks.is_empty(), "{receipt}");
+    }
+}
+
+#[test]
+fn the_resident_end_of_a_body_takes_one_call_and_no_pipe() {
+    let folder = folder();
+    for len in [4097, 64 << 10] {
+        let receipt = send(&canary_file(&folder, 2, len));
+        assert_eq!((receipt.route, receipt.mode), (Route::Splice, Mode::Inline), "{receipt}");
+        assert_eq!((receipt.sendfile_calls, receipt.pipes), (1, 0), "{receipt}");
         assert!(receipt.fallbacks.is_empty(), "{receipt}");
     }
 }

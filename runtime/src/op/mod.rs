@@ -89,11 +89,13 @@ impl Port {
     /// Hands an op in. It is admitted at once if the budget of completions allows it, and otherwise
     /// when the future is polled and there is room.
     pub(crate) fn submit(self: &Rc<Self>, sqe: Sqe, held: Held, effect: Effect) -> Op {
-        let order = Some((sqe, held, effect));
-        let state = State::Waiting { order, ticket: Ticket::default(), cancelled: false };
-        let mut op = Op { port: Rc::clone(self), state };
-        op.admit();
-        op
+        let state = if self.has_room(sqe.completions_max()) {
+            State::Submitted(self.start(sqe, held, effect))
+        } else {
+            let (ticket, cancelled) = (Ticket::default(), false);
+            State::Waiting(Box::new(Order { sqe, held, effect, ticket, cancelled }))
+        };
+        Op { port: Rc::clone(self), state }
     }
 
     /// Whether an op that can post `completions` more may start now.
@@ -103,6 +105,7 @@ impl Port {
     }
 
     fn start(&self, sqe: Sqe, mut held: Held, effect: Effect) -> Key {
+        let mut sqe = injected(sqe);
         held.depart(effect);
         self.counters.ops_submitted.bump();
         self.counters.ops_in_flight.bump();
@@ -111,7 +114,6 @@ impl Port {
             self.counters.splices_submitted.bump();
         }
         let key = self.table.borrow_mut().insert(held, effect, &sqe);
-        let mut sqe = sqe;
         sqe.set_user_data(key.tag());
         self.outbox.borrow_mut().push_back(sqe);
         key
@@ -236,16 +238,20 @@ pub(crate) struct Op {
     state: State,
 }
 
-#[expect(clippy::large_enum_variant, reason = "in a box it would cost an allocation for each op")]
 enum State {
     /// There was no room among the completions yet.
-    Waiting {
-        order: Option<(Sqe, Held, Effect)>,
-        ticket: Ticket,
-        cancelled: bool,
-    },
+    Waiting(Box<Order>),
     Submitted(Key),
     Done,
+}
+
+/// An op that waits for room: rare, so it may cost an allocation, and the future stays small.
+struct Order {
+    sqe: Sqe,
+    held: Held,
+    effect: Effect,
+    ticket: Ticket,
+    cancelled: bool,
 }
 
 impl Op {
@@ -254,18 +260,21 @@ impl Op {
     pub(crate) fn cancel(&mut self) {
         match &mut self.state {
             State::Submitted(key) => self.port.doom(*key),
-            State::Waiting { cancelled, .. } => *cancelled = true,
+            State::Waiting(order) => order.cancelled = true,
             State::Done => {}
         }
     }
 
     fn admit(&mut self) -> bool {
-        let State::Waiting { order, .. } = &mut self.state else { return true };
-        let room = order.as_ref().is_some_and(|o| self.port.has_room(o.0.completions_max()));
-        if let Some((sqe, held, effect)) = order.take_if(|_| room) {
-            self.state = State::Submitted(self.port.start(injected(sqe), held, effect));
+        let State::Waiting(order) = &self.state else { return true };
+        if !self.port.has_room(order.sqe.completions_max()) {
+            return false;
         }
-        room
+        if let State::Waiting(order) = std::mem::replace(&mut self.state, State::Done) {
+            let Order { sqe, held, effect, .. } = *order;
+            self.state = State::Submitted(self.port.start(sqe, held, effect));
+        }
+        true
     }
 }
 
@@ -273,16 +282,18 @@ impl Future for Op {
     type Output = Outcome;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
-        if let State::Waiting { order, cancelled: true, .. } = &mut self.state {
-            let held = order.take().map(|(_, held, _)| held).unwrap_or_default();
+        if let State::Waiting(order) = &mut self.state
+            && order.cancelled
+        {
+            let held = std::mem::take(&mut order.held);
             self.state = State::Done;
             let result = Err(io::Error::from_raw_os_error(libc::ECANCELED));
             return Poll::Ready(Outcome { result, held, opened: None });
         }
         if !self.admit() {
             let Self { port, state } = &mut *self;
-            if let State::Waiting { ticket, .. } = state
-                && port.room.join(ticket, context.waker())
+            if let State::Waiting(order) = state
+                && port.room.join(&mut order.ticket, context.waker())
             {
                 port.counters.ops_waited.bump();
             }

@@ -128,6 +128,9 @@ impl Splicing {
         let fill = Fill { len: fill.len.min(allowed).min(run.limits.pipe_bytes), ..fill };
         let mode = self.mode(run, fill);
         run.receipt.mode = mode;
+        if mode == Mode::Inline && ends_short(run, fill) {
+            return sendfile(run, file, fill, allowed).await;
+        }
         let pipe = match self.pipe.take() {
             Some(pipe) => Ok(pipe),
             None => lend(run)?,
@@ -282,6 +285,14 @@ impl Splicing {
             Err(error) => Err(run.fail_io("splice", Side::Sink, error)),
         }
     }
+}
+
+/// Whether what is left is so short that the pipe inside of sendfile(2) holds it: one call then does
+/// the work of two. Only at the end of a body, because sendfile(2) cannot cork.
+fn ends_short(run: &Run<'_>, fill: Fill) -> bool {
+    !run.plan.mode_fixed
+        && fill.len <= run.thresholds.sendfile_max_bytes
+        && !run.progress.more_after(fill.len)
 }
 
 /// Lends a pipe, and notes it.

@@ -29,8 +29,8 @@ pub(crate) enum Bug {
     SpliceSnapshot,
     /// A dropped future frees its buffer while the kernel still uses it.
     FreeBufferOnDrop,
-    /// A rewound transfer keeps its buffer and sends what it read before.
-    KeepBufferOnRewind,
+    /// After a rewind, what was read before it is sent, and not what was read again.
+    SendOldRead,
 }
 
 impl Bug {
@@ -48,6 +48,6 @@ impl Bug {
         Self::LeaveCorked,
         Self::SpliceSnapshot,
         Self::FreeBufferOnDrop,
-        Self::KeepBufferOnRewind,
+        Self::SendOldRead,
     ];
 }

@@ -30,9 +30,9 @@ impl Chooser {
         let mut half = |most: u64| if chance.one_in(2) { 0 } else { 1 + chance.below(most) };
         Self {
             shorts: half(300),
-            errnos: half(20),
+            errnos: half(40),
             mutations: half(30),
-            endings: half(8),
+            endings: half(24),
             stalls: half(60),
             no_pipes: half(20),
             stalled: scenario.transfers.iter().map(|_| false).collect(),
@@ -51,9 +51,9 @@ impl Chooser {
             return self.mutation(chance, simulation, file);
         }
         if chance.thousandth(self.endings) {
-            return match chance.below(4) {
+            return match chance.below(6) {
                 0 => Event::PeerResets { transfer },
-                1 => Event::Drop { transfer },
+                1..3 => Event::Drop { transfer },
                 _ => Event::Cancel { transfer },
             };
         }
@@ -78,19 +78,27 @@ impl Chooser {
             if kind < 6 && simulation.is_running(transfer) && kernel.signals[transfer].woken {
                 return Event::Poll { transfer };
             }
-            let mut ops = kernel.ops.iter().filter(|op| op.transfer == transfer && !op.reaped);
-            if (6..9).contains(&kind)
-                && let Some(op) = ops.clone().find(|op| op.result.is_none())
-            {
-                let nth = chance.index(2);
-                return Event::Execute { transfer, nth, outcome: self.outcome(chance, op.work) };
+            let ops = |done| {
+                let of_it = kernel.ops.iter().filter(move |op| op.transfer == transfer);
+                of_it.filter(move |op| !op.reaped && op.result.is_some() == done)
+            };
+            if (6..9).contains(&kind) {
+                let nth = chance.index(ops(false).count());
+                if let Some(op) = ops(false).nth(nth) {
+                    let outcome = match op.cancelled && chance.one_in(2) {
+                        true => Outcome::Errno(ECANCELED),
+                        false => self.outcome(chance, op.work),
+                    };
+                    return Event::Execute { transfer, nth, outcome };
+                }
             }
-            if (9..12).contains(&kind) && ops.any(|op| op.result.is_some()) {
-                return Event::Reap { transfer, nth: chance.index(2) };
+            if (9..12).contains(&kind) && ops(true).next().is_some() {
+                return Event::Reap { transfer, nth: chance.index(ops(true).count()) };
             }
             let socket = &kernel.sockets[transfer];
             if (12..15).contains(&kind) && !self.stalled[transfer] && socket.queued > 0 {
-                let bytes = if chance.one_in(2) { u64::MAX } else { 1 + chance.below(socket.queued) };
+                let bytes =
+                    if chance.one_in(2) { u64::MAX } else { 1 + chance.below(socket.queued) };
                 return Event::PeerReads { transfer, bytes };
             }
         }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 /// The owner of what lies in a buffer before anybody wrote there.
-pub(crate) const NOBODY: usize = usize::MAX;
+const NOBODY: usize = usize::MAX;
 
 /// Where the first byte of a piece came from; the others follow it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

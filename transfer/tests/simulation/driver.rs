@@ -27,8 +27,8 @@ struct Run {
     host: Host,
     id: usize,
     spec: Rc<TransferSpec>,
-    /// The file as it was opened.
-    inode: usize,
+    /// The file of each part, as it was opened.
+    inodes: Rc<[usize]>,
     progress: Progress,
     plan: Plan,
     limits: Limits,
@@ -39,11 +39,17 @@ struct Run {
 }
 
 /// Takes a transfer from its plan to its end.
-pub(crate) async fn drive(host: Host, id: usize, spec: Rc<TransferSpec>, inode: usize) -> Result<u64, End> {
+pub(crate) async fn drive(
+    host: Host,
+    id: usize,
+    spec: Rc<TransferSpec>,
+    inodes: Rc<[usize]>,
+) -> Result<u64, End> {
     let failed = |kind| End { kind, sent: 0 };
     let (resident, pipe_bytes) = {
         let kernel = host.borrow();
-        (kernel.inodes[inode].resident, kernel.pipe_pages * PAGE)
+        let resident = inodes.iter().all(|&inode| kernel.inodes[inode].resident);
+        (resident, kernel.pipe_pages * PAGE)
     };
     let planned = spec.plan(resident, pipe_bytes);
     let mut plan = planned.map_err(|refusal| failed(ErrorKind::Refused(refusal)))?;
@@ -61,7 +67,7 @@ pub(crate) async fn drive(host: Host, id: usize, spec: Rc<TransferSpec>, inode: 
         host,
         id,
         spec,
-        inode,
+        inodes,
         progress,
         plan,
     };
@@ -186,16 +192,17 @@ impl Run {
 
     /// A range as the kernel is asked for it.
     fn range(&self, fill: Fill) -> (usize, u64, u64) {
-        let at = if self.has(Bug::OffsetsOf32Bits) { fill.offset & 0x7fff_ffff } else { fill.offset };
-        (self.inode, at, fill.len)
+        let at =
+            if self.has(Bug::OffsetsOf32Bits) { fill.offset & 0x7fff_ffff } else { fill.offset };
+        (self.inodes[fill.part], at, fill.len)
     }
 
     fn memory(&self, part: usize, start: u64, len: u64) -> Rope {
         self.host.borrow().oracle.memory(self.id, part, start, len)
     }
 
-    fn is_resident(&self) -> bool {
-        self.host.borrow().inodes[self.inode].resident
+    fn is_resident(&self, part: usize) -> bool {
+        self.host.borrow().inodes[self.inodes[part]].resident
     }
 
     /// One client takes one quantum at a time.

@@ -30,26 +30,68 @@ pub(crate) enum Call {
 /// One step. `transfer` and `file` are indices into the scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
-    Start { transfer: usize },
-    Poll { transfer: usize },
+    Start {
+        transfer: usize,
+    },
+    Poll {
+        transfer: usize,
+    },
     /// The kernel does the op; its completion is not seen yet.
-    Execute { transfer: usize, nth: usize, outcome: Outcome },
+    Execute {
+        transfer: usize,
+        nth: usize,
+        outcome: Outcome,
+    },
     /// The completion is seen.
-    Reap { transfer: usize, nth: usize },
+    Reap {
+        transfer: usize,
+        nth: usize,
+    },
     /// The next inline call of this kind ends so.
-    Arm { transfer: usize, call: Call, outcome: Outcome },
-    Cancel { transfer: usize },
-    Drop { transfer: usize },
-    PeerReads { transfer: usize, bytes: u64 },
-    PeerResets { transfer: usize },
-    Advance { micros: u64 },
-    Truncate { file: usize, len: u64 },
-    Grow { file: usize, by: u64 },
-    Overwrite { file: usize },
+    Arm {
+        transfer: usize,
+        call: Call,
+        outcome: Outcome,
+    },
+    Cancel {
+        transfer: usize,
+    },
+    Drop {
+        transfer: usize,
+    },
+    PeerReads {
+        transfer: usize,
+        bytes: u64,
+    },
+    PeerResets {
+        transfer: usize,
+    },
+    Advance {
+        micros: u64,
+    },
+    Truncate {
+        file: usize,
+        len: u64,
+    },
+    Grow {
+        file: usize,
+        by: u64,
+    },
+    Overwrite {
+        file: usize,
+    },
     /// Another file is renamed over this one.
-    Replace { file: usize, len: u64 },
-    Residency { file: usize, resident: bool },
-    Pipes { max: usize },
+    Replace {
+        file: usize,
+        len: u64,
+    },
+    Residency {
+        file: usize,
+        resident: bool,
+    },
+    Pipes {
+        max: usize,
+    },
 }
 
 pub(crate) const EINTR: i32 = 4;

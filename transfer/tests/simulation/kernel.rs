@@ -160,7 +160,9 @@ impl Kernel {
     /// Applies what needs no task; `false` if it cannot happen now.
     pub(crate) fn apply(&mut self, event: Event) -> bool {
         match event {
-            Event::Execute { transfer, nth, outcome } => return self.execute(transfer, nth, outcome),
+            Event::Execute { transfer, nth, outcome } => {
+                return self.execute(transfer, nth, outcome);
+            }
             Event::Reap { transfer, nth } => return self.reap(transfer, nth),
             Event::Arm { transfer, call, outcome } => {
                 self.signals[transfer].armed.push((call, outcome));
@@ -227,7 +229,7 @@ impl Kernel {
     fn armed(&mut self, transfer: usize, call: Call) -> Outcome {
         self.calls += 1;
         if self.calls > CALLS_MAX {
-            self.oracle.violate(transfer, "it spins: one turn makes calls without end".to_owned());
+            self.oracle.violate(transfer, "it spins: one turn makes calls without end");
         }
         if self.oracle.is_violated() {
             // Ends every task soon; nothing after the first violation counts.
@@ -241,7 +243,14 @@ impl Kernel {
     }
 
     /// Bytes of a file as they are now, at most `len` and fewer at its end.
-    fn read_file(&mut self, by: usize, inode: usize, at: u64, len: u64, by_reference: bool) -> Rope {
+    fn read_file(
+        &mut self,
+        by: usize,
+        inode: usize,
+        at: u64,
+        len: u64,
+        by_reference: bool,
+    ) -> Rope {
         let file = &self.inodes[inode];
         let len = len.min(file.len.saturating_sub(at));
         self.reads += 1;
@@ -334,7 +343,8 @@ impl Kernel {
         }
         let taken = offered.slice(0, most.min(room));
         socket.queued += taken.len();
-        socket.corked = more.unwrap_or(socket.corked);
+        // sendfile(2) corks by itself while bytes of its range are left, and uncorks with the last.
+        socket.corked = more.unwrap_or(taken.len() < offered.len());
         self.oracle.taken(by, &taken, self.now);
         Ok(taken.len())
     }
@@ -354,9 +364,7 @@ impl Kernel {
     pub(crate) fn is_writable(&mut self, by: usize) -> bool {
         let socket = &self.sockets[by];
         let free = socket.room.saturating_sub(socket.queued);
-        socket.reset
-            || free > socket.room / 3
-            || self.armed(by, Call::Writable) != Outcome::Full
+        socket.reset || free > socket.room / 3 || self.armed(by, Call::Writable) != Outcome::Full
     }
 
     pub(crate) fn flush(&mut self, by: usize) {

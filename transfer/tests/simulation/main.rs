@@ -1,6 +1,6 @@
 //! A seeded simulation of everything around the pure code: ring, files, pipes, buffers, sockets and
 //! peers, with no kernel. A seed always leads to the same run; one that fails is shrunk to a short
-//! script of events, which [`replay`] runs again.
+//! script of events, printed as a test that can be pasted here.
 //!
 //! - `RINGWAY_SEEDS=N cargo test --test simulation` runs N seeds instead of the default number;
 //! - `RINGWAY_SEED=x cargo test --test simulation` runs that one.
@@ -34,16 +34,15 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use bug::Bug;
-use event::Event;
 use kernel::Tally;
-use scenario::Scenario;
-use simulation::{replay, run_seed};
+use shrink::{Shrunk, shrink};
+use simulation::run_seed;
 
 /// The default: whichever comes first.
 const STEPS_MAX: u64 = 1_000_000;
 const TIME_MAX: Duration = Duration::from_secs(20);
 /// Each bug must be found within so many seeds.
-const BUG_SEEDS_MAX: u64 = 3000;
+const BUG_SEEDS_MAX: u64 = 30_000;
 /// The most events of a shrunk script.
 const SCRIPT_MAX: usize = 30;
 
@@ -92,11 +91,12 @@ fn each_bug_that_is_put_back_is_found_and_shrinks_to_a_short_script() {
             report.violation.is_some().then_some((seed, report))
         });
         let Some((seed, report)) = found else { panic!("{bug:?} was not found") };
-        let (scenario, script) = shrink::shrink(&report.scenario, &report.script, Some(bug));
-        let violation = replay(&scenario, &script, Some(bug)).unwrap();
-        println!("{bug:?}: seed {seed}, {} of {} events: {violation}", script.len(), report.script.len());
-        assert!(script.len() < SCRIPT_MAX, "{bug:?}: {}", told(&scenario, &script));
-        assert_eq!(replay(&scenario, &script, None), None, "{bug:?}: and without it all is well");
+        let shrunk = shrink(seed, &report.script, Some(bug));
+        let violation = shrunk.replay(Some(bug)).unwrap();
+        let (few, many) = (shrunk.script.len(), report.script.len());
+        println!("{bug:?}: seed {seed}, {few} of {many} events: {violation}");
+        assert!(few < SCRIPT_MAX, "{bug:?}: {}", told(&shrunk));
+        assert_eq!(shrunk.replay(None), None, "{bug:?}: and without it all is well");
     }
 }
 
@@ -112,16 +112,25 @@ fn a_seed_leads_to_the_same_run_each_time() {
 fn assert_holds(seed: u64, tally: &mut Tally) {
     let report = run_seed(seed, None);
     let Some(violation) = report.violation else { return tally.add(&report.tally) };
-    let (scenario, script) = shrink::shrink(&report.scenario, &report.script, None);
-    let shrunk = replay(&scenario, &script, None).unwrap_or_default();
-    panic!("seed {seed}: {violation}\nshrunk: {shrunk}\n{}", told(&scenario, &script));
+    let shrunk = shrink(seed, &report.script, None);
+    let what = shrunk.replay(None).unwrap_or_default();
+    panic!("seed {seed}: {violation}\nshrunk: {what}\n{}", told(&shrunk));
 }
 
-/// A script to be read, and to be pasted into a call of [`replay`].
-fn told(scenario: &Scenario, script: &[Event]) -> String {
-    let mut told = format!("{scenario:#?}\n{} events:\n", script.len());
+/// What failed, to be read; and a test of it, to be pasted here.
+fn told(shrunk: &Shrunk) -> String {
+    let Shrunk { seed, emptied, script } = shrunk;
+    let mut scenario = shrunk.scenario();
+    let mut told = format!("files {:?}\n", scenario.files);
+    for (index, transfer) in scenario.transfers.drain(..).enumerate() {
+        writeln!(told, "transfer {index}: {transfer:?}").unwrap();
+    }
+    writeln!(told, "{scenario:?}\n\nuse event::{{Call::*, Event::*, Outcome::*}};").unwrap();
+    writeln!(told, "let script = vec![").unwrap();
     script.iter().for_each(|event| writeln!(told, "    {event:?},").unwrap());
-    told
+    writeln!(told, "];\nlet shrunk = Shrunk {{ seed: {seed}, emptied: vec!{emptied:?}, script }};")
+        .unwrap();
+    told + "assert_eq!(shrunk.replay(None), None);\n"
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -7,7 +7,7 @@ use ringway::Consistency;
 use ringway::error::{ErrorKind, Truncated};
 use ringway::progress::{Extent, Progress};
 
-use crate::content::{NOBODY, Origin, Piece, Rope};
+use crate::content::{Origin, Piece, Rope};
 use crate::event::{ECANCELED, EINTR};
 use crate::scenario::TransferSpec;
 
@@ -19,8 +19,8 @@ pub(crate) struct Oracle {
 /// The books of one transfer.
 struct Account {
     spec: TransferSpec,
-    /// The file that it opened.
-    inode: usize,
+    /// The files that it opened, by part.
+    inodes: Vec<usize>,
     started: Duration,
     total: u64,
     /// What the socket took, in all.
@@ -55,7 +55,7 @@ impl Oracle {
     }
 
     /// The first violation is kept; what follows may follow from it.
-    pub(crate) fn violate(&mut self, transfer: usize, what: String) {
+    pub(crate) fn violate(&mut self, transfer: usize, what: &str) {
         self.violation.get_or_insert_with(|| format!("transfer {transfer}: {what}"));
     }
 
@@ -67,9 +67,10 @@ impl Oracle {
         self.violation.as_deref()
     }
 
-    pub(crate) fn started(&mut self, transfer: usize, inode: usize, now: Duration) {
+    pub(crate) fn started(&mut self, transfer: usize, inodes: &[usize], now: Duration) {
         let account = &mut self.accounts[transfer];
-        (account.inode, account.started, account.taken_at) = (inode, now, now);
+        account.inodes = inodes.to_vec();
+        (account.started, account.taken_at) = (now, now);
     }
 
     pub(crate) fn cancelled(&mut self, transfer: usize) {
@@ -102,9 +103,9 @@ impl Oracle {
         let account = &self.accounts[transfer];
         let (end, total) = (account.taken + len, account.total);
         if end > total {
-            self.violate(transfer, format!("it offers bytes up to {end} of a body of {total}"));
+            self.violate(transfer, &format!("it offers bytes up to {end} of a body of {total}"));
         } else if more != (end < total) {
-            self.violate(transfer, format!("MORE is {more} for bytes up to {end} of {total}"));
+            self.violate(transfer, &format!("MORE is {more} for bytes up to {end} of {total}"));
         }
     }
 
@@ -134,7 +135,7 @@ impl Oracle {
             wrong.get_or_insert_with(|| "more than the body was sent".to_owned());
         }
         if let Some(wrong) = wrong {
-            self.violate(transfer, wrong);
+            self.violate(transfer, &wrong);
         }
     }
 
@@ -163,8 +164,9 @@ impl Oracle {
             };
             let is_right = staged.pieces().all(|piece| piece.origin.is_like(expected));
             if staged.len() < part || !is_right || part == 0 {
-                let what = format!("at {position} it stages {part} of {expected:?}, read: {staged:?}");
-                return self.violate(transfer, what);
+                let what =
+                    format!("at {position} it stages {part} of {expected:?}, read: {staged:?}");
+                return self.violate(transfer, &what);
             }
             account.read += staged.file_len();
             account.staged.append(&staged);
@@ -180,18 +182,18 @@ impl Oracle {
         account.accepted_from_file += believed.file_len();
         if taken.len() < len {
             let what = format!("it counts {len} as accepted, the socket took {}", taken.len());
-            return self.violate(transfer, what);
+            return self.violate(transfer, &what);
         }
         if !same(&believed, &taken) {
             let what = format!("it staged {believed:?} and the socket took {taken:?}");
-            return self.violate(transfer, what);
+            return self.violate(transfer, &what);
         }
         if let Some((rate, burst)) = account.spec.rate {
             let time = now.saturating_sub(account.started).as_nanos();
             let most = u128::from(burst) + time * u128::from(rate.get()) / 1_000_000_000;
             if u128::from(account.accepted) > most {
                 let what = format!("{} bytes at a rate that allows {most}", account.accepted);
-                self.violate(transfer, what);
+                self.violate(transfer, &what);
             }
         }
     }
@@ -227,12 +229,18 @@ impl Oracle {
         if believed != known || account.read != balance || account.accepted > account.taken {
             let names = "total, accepted, of file, staged, of file, read, discarded";
             let what = format!("counts ({names}) {believed:?}, in truth {known:?}");
-            self.violate(transfer, what);
+            self.violate(transfer, &what);
         }
     }
 
     /// A transfer has resolved, with nothing of its own in flight.
-    pub(crate) fn ended(&mut self, transfer: usize, end: &Result<u64, End>, corked: bool, now: Duration) {
+    pub(crate) fn ended(
+        &mut self,
+        transfer: usize,
+        end: &Result<u64, End>,
+        corked: bool,
+        now: Duration,
+    ) {
         let account = &self.accounts[transfer];
         let wrong = match end {
             _ if corked => Some("it ends and leaves the socket corked".to_owned()),
@@ -247,7 +255,7 @@ impl Oracle {
                 .then(|| format!("{kind:?} for no reason, errnos {:?}", account.errnos)),
         };
         if let Some(wrong) = wrong {
-            self.violate(transfer, wrong);
+            self.violate(transfer, &wrong);
         }
     }
 }
@@ -257,7 +265,7 @@ impl Account {
         Self {
             total: spec.extents.iter().map(|extent| extent.len()).sum(),
             spec: spec.clone(),
-            inode: NOBODY,
+            inodes: Vec::new(),
             started: Duration::ZERO,
             taken: 0,
             taken_at: Duration::ZERO,
@@ -287,7 +295,7 @@ impl Account {
                 let origin = match *extent {
                     Extent::Bytes { .. } => Origin::Memory { part, at: within },
                     Extent::File { offset, .. } => {
-                        Origin::File { inode: self.inode, at: offset + within, version: 0 }
+                        Origin::File { inode: self.inodes[part], at: offset + within, version: 0 }
                     }
                 };
                 return (origin, extent.len() - within);
@@ -305,6 +313,8 @@ impl Account {
                 let Origin::File { inode, at, .. } = self.expected(sent).0 else { return false };
                 expected == self.total && sent == self.taken && self.end_seen == Some((inode, at))
             }
+            // Only wishes that contradict each other are refused, before anything is sent.
+            ErrorKind::Refused(_) => self.spec.contradicts_itself() && self.taken == 0,
             ErrorKind::Cancelled => {
                 self.cancelled || self.errnos.iter().any(|errno| [ECANCELED, EINTR].contains(errno))
             }

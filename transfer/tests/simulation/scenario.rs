@@ -34,12 +34,14 @@ pub(crate) struct Scenario {
 #[derive(Debug, Clone)]
 pub(crate) struct TransferSpec {
     pub(crate) extents: Vec<Extent>,
-    /// Which file an extent is of.
-    pub(crate) file: usize,
+    /// Which file each extent is of.
+    pub(crate) files: Vec<usize>,
     pub(crate) wishes: Wishes,
     pub(crate) filesystem: Filesystem,
     pub(crate) limits: Limits,
     pub(crate) copy_max_bytes: u64,
+    /// 0 never ends a body by sendfile.
+    pub(crate) sendfile_max_bytes: u64,
     /// Bytes per second, and the burst.
     pub(crate) rate: Option<(NonZeroU64, u64)>,
     /// Bytes per second, and the grace.
@@ -59,6 +61,14 @@ impl TransferSpec {
 
     pub(crate) fn deadline(&self) -> Option<Deadline> {
         self.deadline.map(Deadline)
+    }
+
+    /// Whether no route can do what is wished.
+    pub(crate) fn contradicts_itself(&self) -> bool {
+        let Wishes { route, forbidden, consistency, .. } = self.wishes;
+        let must_splice = route == Some(Route::Splice) || forbidden.contains(Route::Copy);
+        route.is_some_and(|route| forbidden.contains(route))
+            || must_splice && consistency == Consistency::Snapshot
     }
 
     /// The real plan for these facts.
@@ -87,6 +97,18 @@ impl TransferSpec {
 }
 
 impl Scenario {
+    pub(crate) fn of_seed(seed: u64) -> Self {
+        Self::of(&mut Chance::new(seed))
+    }
+
+    /// With these extents emptied, each named by its transfer and its part.
+    pub(crate) fn without(mut self, extents: &[(usize, usize)]) -> Self {
+        for &(transfer, part) in extents {
+            self.transfers[transfer].extents[part] = Extent::Bytes { len: 0 };
+        }
+        self
+    }
+
     pub(crate) fn of(chance: &mut Chance) -> Self {
         // One in eight is of many GiB: the ropes make it as cheap as the others.
         let huge = chance.one_in(8);
@@ -96,7 +118,7 @@ impl Scenario {
             chance.of(&[0, 0, 0, 1, PAGE, GIB * 2 - 9000, GIB * 4 - 9000])
         };
         let scale = if huge { GIB } else { chance.of(&[200, 3 * PAGE, 20 * PAGE]) };
-        let files = (0..chance.within(1, 2)).map(|_| base + scale * 8).collect();
+        let files: Vec<u64> = (0..chance.within(1, 2)).map(|_| base + scale * 14).collect();
         let count = chance.within(1, 4);
         let pipe_pages = if huge { 1 << 18 } else { chance.within(1, 16) };
         let mut transfers = Vec::new();
@@ -116,15 +138,16 @@ impl Scenario {
 }
 
 impl TransferSpec {
-    fn of(chance: &mut Chance, files: &Vec<u64>, base: u64, scale: u64, pipe: u64) -> Self {
-        let extents: Vec<_> = (0..chance.within(1, 5)).map(|_| extent(chance, base, scale)).collect();
+    fn of(chance: &mut Chance, files: &[u64], base: u64, scale: u64, pipe: u64) -> Self {
+        let extents: Vec<_> =
+            (0..chance.within(1, 5)).map(|_| extent(chance, base, scale)).collect();
         let total: u64 = extents.iter().map(|extent| extent.len()).sum();
         let quantum = if scale >= GIB { GIB } else { PAGE * chance.within(1, 20) };
         let limits = Limits::default()
             .with_quantum_bytes(quantum)
             .with_pipe_bytes(pipe.max(PAGE))
             .with_pipes_max(1 + chance.index(2))
-            .with_copy_batch_bytes(chance.within(PAGE, quantum))
+            .with_copy_batch_bytes(chance.within(PAGE.max(quantum / 32), quantum))
             .with_segments_max(1 + chance.index(8))
             .with_stall_hold(Duration::from_millis(chance.of(&[0, 5, 20])))
             .with_peer_timeout(chance.one_in(4).then_some(Duration::from_millis(400)));
@@ -138,15 +161,17 @@ impl TransferSpec {
         };
         let snapshot = chance.one_in(3);
         let consistency = if snapshot { Consistency::Snapshot } else { Consistency::Shared };
-        let mode = chance.of(&[None, None, Some(Mode::Ring), Some(Mode::Hybrid), Some(Mode::Inline)]);
+        let mode =
+            chance.of(&[None, None, Some(Mode::Ring), Some(Mode::Hybrid), Some(Mode::Inline)]);
         let route = chance.of(&[None, None, None, Some(Route::Splice), Some(Route::Copy)]);
         Self {
+            files: extents.iter().map(|_| chance.index(files.len())).collect(),
             extents,
-            file: chance.index(files.len()),
             wishes: Wishes { route, forbidden, mode, consistency },
             filesystem: chance.of(&[Filesystem::Local, Filesystem::Memory, Filesystem::Network]),
             limits,
             copy_max_bytes: chance.of(&[0, 0, PAGE]),
+            sendfile_max_bytes: chance.of(&[0, 16 * PAGE]),
             rate,
             floor: chance.one_in(8).then_some((total / 100, Duration::from_millis(300))),
             deadline: chance.one_in(8).then(|| Duration::from_millis(chance.within(1, 3000))),
@@ -167,5 +192,8 @@ fn extent(chance: &mut Chance, base: u64, scale: u64) -> Extent {
     // Half of the ranges begin on a page.
     let offset = base + chance.below(scale * 6);
     let offset = if chance.one_in(2) { offset.next_multiple_of(PAGE) } else { offset };
-    Extent::File { offset, len: if chance.one_in(3) { len } else { len.max(scale / 2) } }
+    let len = if chance.one_in(3) { len } else { len.max(scale / 2) };
+    // Among the huge ones are ranges that are longer than 32 bits can count.
+    let times = if scale >= GIB { chance.within(1, 7) } else { 1 };
+    Extent::File { offset, len: len * times }
 }

@@ -6,6 +6,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use ringway::error::ErrorKind;
+
 use crate::bug::Bug;
 use crate::chance::Chance;
 use crate::choice::Chooser;
@@ -34,7 +36,6 @@ pub(crate) struct Simulation<'s> {
 
 /// What came of a run.
 pub(crate) struct Report {
-    pub(crate) scenario: Scenario,
     pub(crate) script: Vec<Event>,
     pub(crate) violation: Option<String>,
     pub(crate) tally: Tally,
@@ -57,7 +58,7 @@ pub(crate) fn run_seed(seed: u64, bug: Option<Bug>) -> Report {
             }
         }
     });
-    Report { scenario, script, violation, tally }
+    Report { script, violation, tally }
 }
 
 /// Runs a script again; what cannot happen at its turn is skipped.
@@ -122,7 +123,6 @@ impl Simulation<'_> {
             Event::Poll { transfer } => self.poll(transfer),
             Event::Drop { transfer } => self.drop_task(transfer),
             Event::Cancel { transfer } => self.is_running(transfer) && self.cancel(transfer),
-            Event::PeerReads { .. } => self.host.borrow_mut().apply(event),
             event => self.host.borrow_mut().apply(event),
         };
         self.host.borrow_mut().tally.steps += u64::from(applied);
@@ -134,15 +134,16 @@ impl Simulation<'_> {
             return false;
         }
         let spec = Rc::new(self.scenario.transfers[transfer].clone());
-        let inode = {
+        let inodes: Rc<[usize]> = {
             let mut kernel = self.host.borrow_mut();
-            let (inode, now) = (kernel.names[spec.file], kernel.now);
-            kernel.oracle.started(transfer, inode, now);
+            let inodes = spec.files.iter().map(|&file| kernel.names[file]).collect::<Rc<_>>();
+            let now = kernel.now;
+            kernel.oracle.started(transfer, &inodes, now);
             kernel.tally.transfers += 1;
             kernel.wake(transfer);
-            inode
+            inodes
         };
-        let task = drive(self.host.clone(), transfer, spec, inode);
+        let task = drive(self.host.clone(), transfer, spec, inodes);
         self.stages[transfer] = Stage::Running(Box::pin(task));
         true
     }
@@ -164,11 +165,9 @@ impl Simulation<'_> {
         let (corked, now) = (kernel.is_corked(transfer), kernel.now);
         match end {
             Ok(_) => kernel.tally.completed += 1,
-            Err(End { kind: ringway::error::ErrorKind::Truncated(_), .. }) => {
+            Err(End { kind: ErrorKind::Truncated(_), .. }) => {
                 kernel.tally.truncations += 1;
             }
-            // Contradicting wishes are refused before anything happens.
-            Err(End { kind: ringway::error::ErrorKind::Refused(_), sent: 0 }) => return,
             Err(_) => {}
         }
         kernel.oracle.ended(transfer, end, corked, now);
@@ -217,11 +216,16 @@ impl Simulation<'_> {
         }
         if !self.is_violated() {
             if self.is_over() {
-                (0..count).for_each(|t| _ = self.apply(Event::PeerReads { transfer: t, bytes: u64::MAX }));
+                for transfer in 0..count {
+                    self.apply(Event::PeerReads { transfer, bytes: u64::MAX });
+                }
                 self.host.borrow_mut().check_all_returned();
             } else {
                 let stuck = (0..count).find(|&t| self.is_running(t)).unwrap_or(0);
-                self.host.borrow_mut().oracle.violate(stuck, "it hangs: nothing is left to happen".to_owned());
+                self.host
+                    .borrow_mut()
+                    .oracle
+                    .violate(stuck, "it hangs though nothing goes wrong any more");
             }
         }
     }

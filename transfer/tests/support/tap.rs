@@ -7,7 +7,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ringway::runtime::net::{TcpStream, UnixStream};
-use ringway::runtime::{Stats, stats, yield_now};
+use ringway::runtime::time::sleep;
+use ringway::runtime::{Runtime, Stats, stats, yield_now};
 use ringway_testkit::child::{ChildEnd, observe_child};
 use ringway_testkit::{Budget, Checker};
 
@@ -58,6 +59,14 @@ pub fn tcp_pair() -> (std::net::TcpStream, std::net::TcpStream) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     (ours, listener.accept().unwrap().0)
+}
+
+/// Closes a stream for its peer too. A worker of the kernel lets go of the socket a little after its
+/// splice has completed, and only when the ring is entered again; a loop that stands still after
+/// `block_on` would leave the peer without an end.
+pub fn close<S>(runtime: &Runtime, stream: S) {
+    drop(stream);
+    runtime.block_on(sleep(Duration::from_millis(1)));
 }
 
 /// What a ring holds and must give back.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use ringway::limits::Limits;
 use ringway::runtime::net::TcpStream;
 use ringway::runtime::{Config, Runtime, lend_pipe};
 use ringway::{Mode, Route, transfer_file};
@@ -153,7 +154,10 @@ fn send(way: Way, address: SocketAddr, path: &Path) -> String {
         };
         let pipe = (way == Way::Sendfile).then(lend_pipe);
         let (route, mode) = way.route();
-        let outcome = transfer_file(&file, &mut stream).route(route).mode(mode).await;
+        // On a busy machine the receiver may pause: nothing is read twice for that.
+        let limits = Limits::default().with_stall_hold(Duration::from_secs(10));
+        let transfer = transfer_file(&file, &mut stream).limits(limits);
+        let outcome = transfer.route(route).mode(mode).await;
         drop(pipe);
         let stats = ringway::runtime::stats().unwrap();
         let counts = format!(

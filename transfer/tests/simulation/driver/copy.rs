@@ -21,6 +21,8 @@ const ZERO_COPY_MIN: u64 = 4 << 10;
 pub(super) struct Copying {
     lease: Option<BufferLease>,
     whole: bool,
+    /// What was in the buffer before a rewind, for [`Bug::SendOldRead`].
+    old: Option<Rope>,
 }
 
 pub(super) async fn drive(run: &mut Run) -> Result<(), End> {
@@ -60,9 +62,10 @@ impl Copying {
                 Ok(sent) => run.accept(if run.has(Bug::AcceptOffered) { offered } else { sent })?,
                 Err(errno) if would_block(errno) => {
                     if run.writable(true).await? == Ready::HoldOver {
-                        if !run.has(Bug::KeepBufferOnRewind) {
-                            self.lease = None;
+                        if run.has(Bug::SendOldRead) {
+                            self.old = self.lease.as_ref().map(|b| b.slice(0, b.len()));
                         }
+                        self.lease = None;
                         run.rewind();
                         run.writable(false).await?;
                     }
@@ -71,9 +74,7 @@ impl Copying {
             }
             run.watch.check().map_err(|kind| run.fail(kind))?;
         }
-        if !run.has(Bug::KeepBufferOnRewind) {
-            self.lease = None;
-        }
+        self.lease = None;
         Ok(())
     }
 
@@ -104,15 +105,18 @@ impl Copying {
                 break;
             }
         }
-        if self.lease.is_none() {
-            self.lease = buffer;
-        }
+        self.lease = buffer;
         Ok(())
     }
 
     fn send_inline(&self, run: &Run) -> Result<u64, i32> {
-        let filled = self.lease.as_ref().map_or(0, BufferLease::len);
-        let slice = |from, len| self.lease.as_ref().map_or_else(Rope::default, |b| b.slice(from, len));
+        let lease = self.lease.as_ref();
+        let filled = lease.map_or(0, BufferLease::len);
+        let slice = |from, len| match (&self.old, lease) {
+            (Some(old), _) => old.slice(from, len),
+            (None, Some(lease)) => lease.slice(from, len),
+            (None, None) => Rope::default(),
+        };
         let resend = run.has(Bug::ResendFromStart);
         let start = |staged: u64| if resend { 0 } else { filled.saturating_sub(staged) };
         if self.whole {

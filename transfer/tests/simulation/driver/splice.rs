@@ -85,7 +85,7 @@ impl Splicing {
     async fn fill(&mut self, run: &mut Run, fill: Fill) -> Result<Course, End> {
         if let Some(filling) = self.ahead.take() {
             let course = self.collect(run, filling).await?;
-            self.fill_ahead(run);
+            self.fill_ahead(run, fill.part);
             return Ok(course);
         }
         if run.pace.is_some() {
@@ -93,7 +93,10 @@ impl Splicing {
         }
         let allowed = run.quantum().await?;
         let fill = Fill { len: fill.len.min(allowed).min(run.limits.pipe_bytes), ..fill };
-        let mode = self.mode(run);
+        let mode = self.mode(run, fill.part);
+        if mode == Mode::Inline && ends_short(run, fill) {
+            return sendfile(run, fill, allowed).await;
+        }
         let pipe = match self.pipe.take() {
             Some(pipe) => Some(pipe),
             None => PipeLease::lend(&run.host, run.id),
@@ -104,7 +107,7 @@ impl Splicing {
             (Some(pipe), Mode::Ring | Mode::Hybrid) => {
                 let filling = submit(run, pipe, fill);
                 let course = self.collect(run, filling).await?;
-                self.fill_ahead(run);
+                self.fill_ahead(run, fill.part);
                 course
             }
             (None, mode) if mode == Mode::Inline || !run.may_copy => {
@@ -119,16 +122,21 @@ impl Splicing {
         Ok(course)
     }
 
-    fn mode(&mut self, run: &Run) -> Mode {
+    fn mode(&mut self, run: &Run, part: usize) -> Mode {
         let first = !std::mem::replace(&mut self.begun, true);
         if first || run.plan.mode_fixed {
             return run.plan.mode;
         }
-        let known = run.spec.filesystem == Filesystem::Local && run.is_resident();
+        let known = run.spec.filesystem == Filesystem::Local && run.is_resident(part);
         run.plan.mode_for(if known { Residency::Resident } else { Residency::Cold })
     }
 
-    fn fill_inline(&mut self, run: &mut Run, mut pipe: PipeLease, fill: Fill) -> Result<Course, End> {
+    fn fill_inline(
+        &mut self,
+        run: &mut Run,
+        mut pipe: PipeLease,
+        fill: Fill,
+    ) -> Result<Course, End> {
         match pipe.fill(run.id, run.range(fill)) {
             Ok(moved) => {
                 staged(run, moved)?;
@@ -154,13 +162,13 @@ impl Splicing {
         }
     }
 
-    fn fill_ahead(&mut self, run: &Run) {
+    fn fill_ahead(&mut self, run: &Run, part: usize) {
         if run.pace.is_some() || run.limits.pipes_max < 2 || run.progress.staged() == 0 {
             return;
         }
         let quantum = run.limits.quantum_bytes.min(run.limits.pipe_bytes);
         let Some(next) = run.progress.next_fill(quantum) else { return };
-        if self.mode(run) == Mode::Inline {
+        if run.inodes[next.part] != run.inodes[part] || self.mode(run, next.part) == Mode::Inline {
             return;
         }
         let Some(pipe) = PipeLease::lend(&run.host, run.id) else { return };
@@ -230,6 +238,12 @@ fn submit(run: &Run, pipe: PipeLease, fill: Fill) -> Pending {
 fn staged(run: &mut Run, moved: u64) -> Result<(), End> {
     run.stage(moved)?;
     if run.has(Bug::CountOnEntry) { run.accept(moved) } else { Ok(()) }
+}
+
+fn ends_short(run: &Run, fill: Fill) -> bool {
+    !run.plan.mode_fixed
+        && fill.len <= run.spec.sendfile_max_bytes
+        && !run.progress.more_after(fill.len)
 }
 
 async fn sendfile(run: &mut Run, fill: Fill, allowed: u64) -> Result<Course, End> {

@@ -177,7 +177,8 @@ impl Watch {
             if let Poll::Ready(output) = future.as_mut().poll(context) {
                 return Poll::Ready(Some(output));
             }
-            if self.is_cancelled() || until.is_some_and(|until| is_past(&self.host, self.id, until)) {
+            if self.is_cancelled() || until.is_some_and(|until| is_past(&self.host, self.id, until))
+            {
                 return Poll::Ready(None);
             }
             Poll::Pending

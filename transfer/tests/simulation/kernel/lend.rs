@@ -60,7 +60,7 @@ impl Kernel {
         {
             self.pipes[at].state = State::Lent;
             if self.pipes[at].content.len() > 0 {
-                self.oracle.violate(by, format!("it is lent pipe {at}, which holds bytes"));
+                self.oracle.violate(by, &format!("it is lent pipe {at}, which holds bytes"));
             }
             return Some(at);
         }
@@ -77,7 +77,7 @@ impl Kernel {
         let empty = state.residue == 0 && !state.uncertain;
         let pipe = &mut self.pipes[state.pipe];
         if pipe.state != State::Lent {
-            self.oracle.violate(0, format!("pipe {} is given back twice", state.pipe));
+            self.oracle.violate(0, &format!("pipe {} is given back twice", state.pipe));
         } else if empty || self.bug == Some(Bug::ReusePipeWithResidue) {
             pipe.state = State::Idle;
         } else {
@@ -104,7 +104,8 @@ impl Kernel {
         let pipes = self.pipes.iter().filter(|pipe| pipe.state == State::Lent).count();
         let buffers = self.buffers.iter().filter(|buffer| buffer.lent).count();
         if pipes + buffers > 0 {
-            self.oracle.violate(0, format!("at the end {pipes} pipes and {buffers} buffers are lent"));
+            self.oracle
+                .violate(0, &format!("at the end {pipes} pipes and {buffers} buffers are lent"));
         }
     }
 }

@@ -13,12 +13,37 @@ use crate::event::{ECANCELED, EINTR, Outcome};
 /// What an op does, with what it owns until it is reaped.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Work {
-    Fill { inode: usize, at: u64, len: u64, pipe: PipeState },
-    Drain { pipe: PipeState, more: bool },
-    Read { inode: usize, at: u64, len: u64, buffer: usize, start: u64 },
-    Send { buffer: usize, start: u64, len: u64, more: bool, zero_copy: bool },
+    Fill {
+        inode: usize,
+        at: u64,
+        len: u64,
+        pipe: PipeState,
+    },
+    Drain {
+        pipe: PipeState,
+        more: bool,
+    },
+    Read {
+        inode: usize,
+        at: u64,
+        len: u64,
+        buffer: usize,
+        start: u64,
+    },
+    Send {
+        buffer: usize,
+        start: u64,
+        len: u64,
+        more: bool,
+        zero_copy: bool,
+    },
     /// Memory of the caller, which it shares.
-    SendMemory { part: usize, start: u64, len: u64, more: bool },
+    SendMemory {
+        part: usize,
+        start: u64,
+        len: u64,
+        more: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -46,7 +71,16 @@ impl Kernel {
         self.reads += 1;
         let id = self.reads;
         let read = Rope::default();
-        let op = Op { id, transfer, work, cancelled: false, orphan: false, result: None, read, reaped: false };
+        let op = Op {
+            id,
+            transfer,
+            work,
+            cancelled: false,
+            orphan: false,
+            result: None,
+            read,
+            reaped: false,
+        };
         self.ops.push(op);
         id
     }
@@ -56,14 +90,10 @@ impl Kernel {
         self.ops.iter().enumerate().filter(|(_, op)| is_it(op)).map(|(at, _)| at).nth(nth)
     }
 
-    /// The kernel does an op. One that was cancelled is seldom done all the same.
+    /// The kernel does an op, whether it was cancelled or not: a cancel may come too late.
     pub(super) fn execute(&mut self, transfer: usize, nth: usize, outcome: Outcome) -> bool {
         let Some(at) = self.nth(transfer, nth, false) else { return false };
         let work = self.ops[at].work;
-        let outcome = match outcome {
-            Outcome::Full if self.ops[at].cancelled => Outcome::Errno(ECANCELED),
-            outcome => outcome,
-        };
         let mut read = Rope::default();
         let result = match work {
             Work::Fill { inode, at, len, pipe } => {
@@ -125,35 +155,37 @@ impl Kernel {
             Work::Read { buffer, .. } if !self.has(Bug::FreeBufferOnDrop) => {
                 self.give_back_buffer(buffer);
             }
-            Work::Send { zero_copy: true, buffer, .. } => self.hold(op, buffer),
-            Work::Send { buffer, .. } if !self.has(Bug::FreeBufferOnDrop) => {
-                self.give_back_buffer(buffer);
+            Work::Send { buffer, zero_copy, .. } if !self.has(Bug::FreeBufferOnDrop) => {
+                if zero_copy {
+                    self.hold(op.transfer, buffer);
+                } else {
+                    self.give_back_buffer(buffer);
+                }
             }
             Work::Read { .. } | Work::Send { .. } | Work::SendMemory { .. } => {}
         }
     }
 
     /// The buffer of a zero-copy send is the kernel's until the peer has read it.
-    fn hold(&mut self, op: &Op, buffer: usize) {
-        let until = self.oracle.taken_bytes(op.transfer);
-        self.unacknowledged.push((op.transfer, buffer, until));
+    fn hold(&mut self, by: usize, buffer: usize) {
+        let until = self.oracle.taken_bytes(by);
+        self.unacknowledged.push((by, buffer, until));
         self.acknowledge();
     }
 
     fn orphan(&mut self, id: u64) {
         let Some(at) = self.ops.iter().position(|op| op.id == id) else { return };
+        if let Work::Read { buffer, .. } | Work::Send { buffer, .. } = self.ops[at].work
+            && self.has(Bug::FreeBufferOnDrop)
+        {
+            self.give_back_buffer(buffer);
+        }
         if self.ops[at].reaped {
             let op = self.ops.remove(at);
             return self.bury(&op);
         }
         self.ops[at].orphan = true;
         self.ops[at].cancelled = true;
-        if let Work::Read { buffer, .. } | Work::Send { buffer, zero_copy: false, .. } =
-            self.ops[at].work
-            && self.has(Bug::FreeBufferOnDrop)
-        {
-            self.give_back_buffer(buffer);
-        }
     }
 
     /// Hands a completed op to its future.
@@ -168,7 +200,9 @@ impl Kernel {
                 self.buffers[buffer].filled = start + read;
                 self.oracle.reported(op.transfer, op.read.clone());
             }
-            (Work::Send { buffer, zero_copy: true, .. }, Some(Ok(_))) => self.hold(&op, buffer),
+            (Work::Send { buffer, zero_copy: true, .. }, Some(Ok(_))) => {
+                self.hold(op.transfer, buffer);
+            }
             _ => {}
         }
         Some(op)
