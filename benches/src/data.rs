@@ -1,7 +1,8 @@
 //! The files that are sent: on a disk, hot, and gone with the process.
 //!
 //! They are created without a name (`O_TMPFILE`) and reached through `/proc`, so that nothing is left
-//! behind however the run ends: success, error, Ctrl-C or SIGKILL.
+//! behind however the run ends: success, error, Ctrl-C or SIGKILL. Servers need names: see
+//! `servers::site`.
 
 use std::fs::File;
 use std::io::Write;
@@ -13,7 +14,7 @@ use anyhow::{Context, Result};
 
 use crate::canary::Canary;
 
-/// A nameless file full of canary bytes.
+/// A file full of canary bytes.
 #[derive(Debug)]
 pub(crate) struct DataFile {
     file: File,
@@ -25,8 +26,22 @@ impl DataFile {
     /// Writes a file of `len` bytes below `directory` and waits until it is on the disk, so that no
     /// write-back runs while arms are measured.
     pub(crate) fn create(directory: &Path, len: u64, seed: u64) -> Result<Self> {
-        let mut file = tempfile::tempfile_in(directory)
+        let file = tempfile::tempfile_in(directory)
             .with_context(|| format!("no data file can be made in {}", directory.display()))?;
+        Self::fill(file, len, seed)
+    }
+
+    /// The same with a name, for servers that open files by theirs. Who removes it is the caller's
+    /// question.
+    pub(crate) fn create_named(path: &Path, len: u64, seed: u64) -> Result<Self> {
+        let mut options = File::options();
+        let file = options.read(true).write(true).create_new(true).open(path);
+        let file =
+            file.with_context(|| format!("no data file can be made at {}", path.display()))?;
+        Self::fill(file, len, seed)
+    }
+
+    fn fill(mut file: File, len: u64, seed: u64) -> Result<Self> {
         let canary = Canary::new(seed);
         let mut block = vec![0; 1024 * 1024];
         let mut position = 0;

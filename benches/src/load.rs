@@ -12,6 +12,7 @@ use rustix::net::RecvFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::canary::Canary;
+use crate::http_head;
 use crate::loopback::{PATIENCE, TRANSFER_LONGEST};
 use crate::wire::{REQUEST, response_header};
 
@@ -30,13 +31,42 @@ pub(crate) struct Latency {
     pub(crate) p99_us: f64,
 }
 
+/// What is asked, and what stands before the bytes of the file.
+#[derive(Debug)]
+pub(crate) struct Protocol {
+    request: Vec<u8>,
+    head: Head,
+}
+
+#[derive(Debug)]
+enum Head {
+    /// These bytes, the same every time.
+    Fixed(Vec<u8>),
+    /// An HTTP head, which is read and checked.
+    Http,
+}
+
+impl Protocol {
+    /// The harness's own: see [`crate::wire`].
+    pub(crate) fn fixed(file_len: u64) -> Result<Self> {
+        let head = response_header(usize::try_from(file_len)?);
+        Ok(Self { request: REQUEST.to_vec(), head: Head::Fixed(head) })
+    }
+
+    /// GETs of `path`, which begins with a slash, over HTTP/1.1.
+    pub(crate) fn http(path: &str) -> Self {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").into_bytes();
+        Self { request, head: Head::Http }
+    }
+}
+
 /// The client: its connections and what it expects to be answered.
 #[derive(Debug)]
 pub(crate) struct Load {
     connections: Vec<Connection>,
     epoll: OwnedFd,
-    header: Vec<u8>,
-    answer_len: usize,
+    protocol: Protocol,
+    file_len: usize,
     canary: Canary,
 }
 
@@ -44,37 +74,53 @@ pub(crate) struct Load {
 struct Connection {
     socket: TcpStream,
     requests_left: u32,
-    /// Bytes of the current answer received, header included.
+    /// Bytes of the current answer received, head included.
     received: usize,
+    /// Length of the current answer, head included; `None` until its head is complete.
+    answer_len: Option<usize>,
+    /// What has arrived of an HTTP head that is not complete, and of the body behind it.
+    head: Vec<u8>,
     asked: Instant,
 }
 
+/// Bytes received at a time while a head is awaited; a head must fit in.
+const HEAD_LEN_MAX: usize = 8 * 1024;
+
 impl Load {
-    pub(crate) fn new(sockets: Vec<TcpStream>, file_len: u64, canary: Canary) -> Result<Self> {
+    pub(crate) fn new(
+        sockets: Vec<TcpStream>,
+        protocol: Protocol,
+        file_len: u64,
+        canary: Canary,
+    ) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut connections = Vec::new();
         for socket in sockets {
             let index = EventData::new_u64(connections.len() as u64);
             epoll::add(&epoll, &socket, index, EventFlags::IN)?;
             let asked = Instant::now();
-            connections.push(Connection { socket, requests_left: 0, received: 0, asked });
+            connections.push(Connection {
+                socket,
+                requests_left: 0,
+                received: 0,
+                answer_len: None,
+                head: Vec::with_capacity(HEAD_LEN_MAX),
+                asked,
+            });
         }
-        let file_len = usize::try_from(file_len)?;
-        let header = response_header(file_len);
-        let answer_len = header.len() + file_len;
-        Ok(Self { connections, epoll, header, answer_len, canary })
+        Ok(Self { connections, epoll, protocol, file_len: usize::try_from(file_len)?, canary })
     }
 
     /// Asks `requests_each` times on every connection, one request at a time on each.
     pub(crate) fn run(&mut self, requests_each: u32, compare: Compare) -> Result<Latency> {
         let mut left = self.connections.len() * usize::try_from(requests_each)?;
         let mut latencies_us = Vec::with_capacity(left);
-        let mut buffer = vec![0; self.answer_len];
+        let mut buffer = vec![0; self.file_len + HEAD_LEN_MAX];
         let mut events: Vec<Event> = Vec::with_capacity(self.connections.len());
         let patience = PATIENCE.try_into()?;
         for connection in &mut self.connections {
             connection.requests_left = requests_each;
-            connection.ask()?;
+            connection.ask(&self.protocol, self.file_len)?;
         }
         let begin = Instant::now();
         while left > 0 {
@@ -95,7 +141,7 @@ impl Load {
                     let connection = &mut self.connections[index];
                     latencies_us.push(connection.asked.elapsed().as_secs_f64() * 1e6);
                     if connection.requests_left > 0 {
-                        connection.ask()?;
+                        connection.ask(&self.protocol, self.file_len)?;
                     }
                 }
             }
@@ -114,9 +160,12 @@ impl Load {
     fn receive(&mut self, index: usize, compare: Compare, buffer: &mut [u8]) -> Result<bool> {
         let connection = &mut self.connections[index];
         let looks = compare == Compare::All || connection.requests_left == 0;
-        let discard = if looks { RecvFlags::empty() } else { RecvFlags::TRUNC };
-        // A connection without a question gets no answer: whatever comes is one byte too many.
-        let want = (self.answer_len - connection.received).max(1);
+        let (want, discard) = match connection.answer_len {
+            // A connection without a question gets no answer: whatever comes is one byte too many.
+            Some(len) if !looks => ((len - connection.received).max(1), RecvFlags::TRUNC),
+            Some(len) => ((len - connection.received).max(1), RecvFlags::empty()),
+            None => (HEAD_LEN_MAX, RecvFlags::empty()),
+        };
         let flags = RecvFlags::DONTWAIT | discard;
         let read = match rustix::net::recv(&connection.socket, &mut buffer[..want], flags) {
             Ok((_, 0)) => bail!("wrong count: the sender closed a connection in an answer"),
@@ -125,33 +174,59 @@ impl Load {
             Err(errno) => return Err(errno.into()),
         };
         let from = connection.received;
-        ensure!(from + read <= self.answer_len, "wrong count: an answer is too long");
         connection.received += read;
+        let Some(answer_len) = connection.answer_len else {
+            return self.take_head(index, looks, &buffer[..read]);
+        };
+        ensure!(connection.received <= answer_len, "wrong count: an answer is too long");
         if looks {
-            self.check(from, &buffer[..read])?;
+            self.check(from, answer_len - self.file_len, &buffer[..read])?;
         }
-        Ok(self.connections[index].received == self.answer_len)
+        Ok(self.connections[index].received == answer_len)
     }
 
-    /// Compares bytes of an answer, whose first one stands at `from`.
-    fn check(&self, from: usize, bytes: &[u8]) -> Result<()> {
-        let split = self.header.len().saturating_sub(from).min(bytes.len());
-        let (header, body) = bytes.split_at(split);
-        if !header.is_empty() {
-            ensure!(header == &self.header[from..from + split], "wrong bytes: in the header");
+    /// Takes bytes of an HTTP head, and of the body if it begins in them; tells whether that is all.
+    fn take_head(&mut self, index: usize, looks: bool, bytes: &[u8]) -> Result<bool> {
+        let connection = &mut self.connections[index];
+        connection.head.extend_from_slice(bytes);
+        let Some(head_len) = http_head::check(&connection.head, self.file_len)? else {
+            ensure!(connection.head.len() < HEAD_LEN_MAX, "wrong answer: the head does not end");
+            return Ok(false);
+        };
+        let answer_len = head_len + self.file_len;
+        ensure!(connection.received <= answer_len, "wrong count: an answer is too long");
+        connection.answer_len = Some(answer_len);
+        if looks {
+            self.canary.check(0, &connection.head[head_len..])?;
         }
-        let position = (from + split).saturating_sub(self.header.len());
+        Ok(connection.received == answer_len)
+    }
+
+    /// Compares bytes of an answer, the first of which stands at `from`; an HTTP head is not among them.
+    fn check(&self, from: usize, head_len: usize, bytes: &[u8]) -> Result<()> {
+        let split = head_len.saturating_sub(from).min(bytes.len());
+        let (before, body) = bytes.split_at(split);
+        if let Head::Fixed(head) = &self.protocol.head {
+            let expected = head.get(from..from + split).unwrap_or_default();
+            ensure!(before == expected, "wrong bytes: in the header");
+        }
+        let position = (from + split).saturating_sub(head_len);
         self.canary.check(position as u64, body)?;
         Ok(())
     }
 }
 
 impl Connection {
-    fn ask(&mut self) -> Result<()> {
+    fn ask(&mut self, protocol: &Protocol, file_len: usize) -> Result<()> {
         self.requests_left -= 1;
         self.received = 0;
+        self.head.clear();
+        self.answer_len = match &protocol.head {
+            Head::Fixed(head) => Some(head.len() + file_len),
+            Head::Http => None,
+        };
         self.asked = Instant::now();
-        self.socket.write_all(&REQUEST).context("a request could not be sent")
+        self.socket.write_all(&protocol.request).context("a request could not be sent")
     }
 }
 

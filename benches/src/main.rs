@@ -1,7 +1,8 @@
 //! What each way of moving a file into a socket costs, measured on your machine.
 //!
 //! ```text
-//! cargo run --release -p ringway-bench -- quick [--seconds-budget N] [--out DIR]
+//! cargo run --release -p ringway-bench -- quick   [--seconds-budget N] [--out DIR]
+//! cargo run --release -p ringway-bench -- servers [--seconds-budget N] [--out DIR]
 //!
 //!   parent, CPU 1                                   child, CPU 0
 //!   quick: points, rounds, order                    sender: one arm, one point
@@ -18,17 +19,21 @@ mod arms;
 mod canary;
 mod control;
 mod data;
+mod http_head;
+mod launch;
 mod load;
 mod loopback;
 mod machine;
 mod measure;
 mod neighbours;
 mod point;
+mod progress;
 mod quick;
 mod receiver;
 mod results;
 mod schedule;
 mod sender;
+mod servers;
 mod stats;
 mod table;
 mod trial;
@@ -49,15 +54,36 @@ struct Cli {
 enum Command {
     /// Measure the most telling points within a few minutes.
     Quick(quick::Options),
+    /// Compare whole HTTP servers: nginx, ringwayd, tower-http.
+    Servers(servers::Options),
     /// Send for one arm; started by the harness itself.
     #[command(hide = true)]
     Sender(sender::Job),
+    /// Become a server on its CPU; started by the harness itself.
+    #[command(hide = true)]
+    Launch(launch::Job),
+    /// Make a directory and remove it when stdin ends; started by the harness itself.
+    #[command(hide = true)]
+    KeepSite(servers::SiteJob),
+    /// Serve as axum and tower-http do; started by the harness itself.
+    #[cfg(feature = "peers")]
+    #[command(hide = true)]
+    PeerServedir(servers::ServedirJob),
+    /// Serve, rightly or wrongly on purpose; started by the harness itself.
+    #[command(hide = true)]
+    PeerBroken(servers::BrokenJob),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Quick(options) => quick::run(&options),
+        Command::Servers(options) => servers::run(&options),
         Command::Sender(job) => sender::run(&job),
+        Command::Launch(job) => launch::run(&job),
+        Command::KeepSite(job) => servers::keep_site(&job),
+        #[cfg(feature = "peers")]
+        Command::PeerServedir(job) => servers::serve_dir(&job),
+        Command::PeerBroken(job) => servers::serve_broken(&job),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -18,7 +18,7 @@ pub(crate) struct Point {
     pub(crate) shape: Shape,
     /// The arm that the ratios are taken against.
     pub(crate) baseline: &'static str,
-    /// Runs only when named: it exists for the harness's own tests.
+    /// Runs only when named: for the harness's own tests, or to look closer.
     pub(crate) hidden: bool,
 }
 
@@ -73,6 +73,22 @@ pub(crate) const POINTS: &[Point] = &[
         shape: Shape::Exchange { connections: 64, requests_each: 400 },
         baseline: "epoll-sendfile",
         hidden: false,
+    },
+    Point {
+        name: "hot-4k-x64",
+        about: "64 keep-alive connections, each request answered with a header and a hot 4 KiB file",
+        file_len: 4 * KIB,
+        shape: Shape::Exchange { connections: 64, requests_each: 500 },
+        baseline: "epoll-sendfile",
+        hidden: true,
+    },
+    Point {
+        name: "hot-16k-x64",
+        about: "64 keep-alive connections, each request answered with a header and a hot 16 KiB file",
+        file_len: 16 * KIB,
+        shape: Shape::Exchange { connections: 64, requests_each: 400 },
+        baseline: "epoll-sendfile",
+        hidden: true,
     },
     Point {
         name: "self-test-stream",

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::arms::{self, Arm};
 use crate::data::{self, DataFile};
 use crate::machine::{Machine, pin_to};
 use crate::neighbours::{Neighbours, Watch};
 use crate::point::{self, POINTS, Point};
+use crate::progress::Progress;
 use crate::results::{self, Row};
 use crate::trial::{self, Sample, Stage};
 use crate::{schedule, table};
@@ -65,7 +65,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         rows.extend(new);
     }
     match &options.out {
-        Some(directory) => println!("written to {}", results::write(directory, &rows)?.display()),
+        Some(directory) => {
+            let path = results::write(directory, "quick", &machine, &rows)?;
+            println!("written to {}", path.display());
+        }
         None => println!("not written to a file; --out benches/results would"),
     }
     Ok(())
@@ -139,42 +142,4 @@ fn condense(
         Row::new((machine, neighbours), point, arm, own, (arms[base], &samples[base]))
     });
     rows.collect()
-}
-
-/// A bar on a terminal, a line per round elsewhere.
-struct Progress {
-    bar: ProgressBar,
-    name: &'static str,
-}
-
-impl Progress {
-    /// For a point that may take `time`.
-    fn new(name: &'static str, time: Duration, arms: usize) -> Self {
-        let bar = ProgressBar::new(time.as_secs());
-        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} s, {msg}") {
-            bar.set_style(style);
-        }
-        bar.set_prefix(name);
-        if bar.is_hidden() {
-            eprintln!("{name}: warmed up, {arms} arms, at most {} s", time.as_secs());
-        }
-        Self { bar, name }
-    }
-
-    fn arm(&self, round: u32, arm: &str) {
-        self.bar.set_message(format!("round {round}, {arm}"));
-    }
-
-    fn round_done(&self, round: u32, spent: Duration) {
-        self.bar.set_position(spent.as_secs());
-        if self.bar.is_hidden() {
-            eprintln!("{}: round {round} done", self.name);
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
-    }
 }

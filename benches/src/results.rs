@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::arms::Arm;
@@ -15,7 +15,7 @@ use crate::stats::{Estimate, estimate, estimate_ratio};
 use crate::trial::Sample;
 
 /// Grows when a field changes its meaning.
-const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
 /// What one arm did at one point. GB is 10⁹ bytes of the file; CPU is that of the sender, all threads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -120,10 +120,15 @@ fn gb(sample: &Sample) -> f64 {
     sample.bytes as f64 / 1e9
 }
 
-/// Writes `rows` to `<date>-<kernel>-quick.jsonl` in `directory`, or to `…-quick-2.jsonl` and so on:
+/// Writes `rows` to `<date>-<kernel>-<mode>.jsonl` in `directory`, or to `…-<mode>-2.jsonl` and so on:
 /// a result is never overwritten.
-pub(crate) fn write(directory: &Path, rows: &[Row]) -> Result<PathBuf> {
-    let machine = &rows.first().context("nothing was measured")?.machine;
+pub(crate) fn write(
+    directory: &Path,
+    mode: &str,
+    machine: &Machine,
+    rows: &[impl Serialize],
+) -> Result<PathBuf> {
+    ensure!(!rows.is_empty(), "nothing was measured");
     let day = machine.date.split('T').next().unwrap_or_default();
     let mut text = Vec::new();
     for row in rows {
@@ -133,7 +138,7 @@ pub(crate) fn write(directory: &Path, rows: &[Row]) -> Result<PathBuf> {
     std::fs::create_dir_all(directory)?;
     for number in 1u32.. {
         let suffix = if number == 1 { String::new() } else { format!("-{number}") };
-        let path = directory.join(format!("{day}-{}-quick{suffix}.jsonl", machine.kernel));
+        let path = directory.join(format!("{day}-{}-{mode}{suffix}.jsonl", machine.kernel));
         match OpenOptions::new().write(true).create_new(true).open(&path) {
             Ok(mut file) => {
                 file.write_all(&text)?;
@@ -210,8 +215,8 @@ mod tests {
     fn second_result_of_a_day_does_not_replace_the_first() {
         let directory = tempfile::tempdir().unwrap();
         let rows = [row(None)];
-        let first = write(directory.path(), &rows).unwrap();
-        let second = write(directory.path(), &rows).unwrap();
+        let first = write(directory.path(), "quick", &rows[0].machine, &rows).unwrap();
+        let second = write(directory.path(), "quick", &rows[0].machine, &rows).unwrap();
         assert_ne!(first, second);
         assert_eq!(std::fs::read(&first).unwrap(), std::fs::read(&second).unwrap());
         assert!(second.to_string_lossy().ends_with("-quick-2.jsonl"));

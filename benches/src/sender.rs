@@ -10,6 +10,7 @@ use rustix::process::Signal;
 
 use crate::arms::{self, Arm, ExchangeArm, Make, StreamArm};
 use crate::control::{Answer, Order, Task};
+use crate::launch::die_with_the_parent;
 use crate::loopback;
 use crate::machine::pin_to;
 use crate::measure::Start;
@@ -35,17 +36,9 @@ pub(crate) struct Job {
 
 /// Runs until the parent closes stdin.
 pub(crate) fn run(job: &Job) -> Result<()> {
-    die_with_the_parent(job.parent)?;
+    die_with_the_parent(job.parent, Signal::KILL)?;
     // The parent is told what failed and says it; only what it cannot be told is said here.
     serve_the_parent(job).or_else(|error| say(&Answer::Failed { message: format!("{error:#}") }))
-}
-
-fn die_with_the_parent(parent: i32) -> Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    // The parent may have died before the line above.
-    let now = rustix::process::getppid().map(rustix::process::Pid::as_raw_nonzero);
-    ensure!(now.is_some_and(|now| now.get() == parent), "the parent is gone");
-    Ok(())
 }
 
 fn serve_the_parent(job: &Job) -> Result<()> {

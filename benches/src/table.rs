@@ -77,7 +77,7 @@ fn cells(row: &Row, exchange: bool) -> Vec<String> {
 }
 
 /// A median and its 95 % interval.
-fn interval(estimate: &Estimate, digits: usize) -> String {
+pub(crate) fn interval(estimate: &Estimate, digits: usize) -> String {
     let Estimate { median, low, high } = estimate;
     format!("{median:.digits$} [{low:.digits$}–{high:.digits$}]")
 }

@@ -11,7 +11,7 @@ use crate::arms::{Arm, Span};
 use crate::canary::mix;
 use crate::control::{Answer, Order, SenderProcess, Task};
 use crate::data::DataFile;
-use crate::load::{Compare, Latency, Load};
+use crate::load::{Compare, Latency, Load, Protocol};
 use crate::loopback;
 use crate::measure::Usage;
 use crate::point::{MIB, Point, Shape};
@@ -133,7 +133,7 @@ fn exchange(
     requests_each: u32,
 ) -> Result<Outcome> {
     let requests = sockets.len() as u64 * u64::from(requests_each);
-    let mut load = Load::new(sockets, data.len, data.canary)?;
+    let mut load = Load::new(sockets, Protocol::fixed(data.len)?, data.len, data.canary)?;
     measured(sender, Task::Serve { requests_each: 2 }, || load.run(2, Compare::All))?;
     load.expect_silence()?;
     let (usage, latency) = measured(sender, Task::Serve { requests_each }, || {

@@ -115,7 +115,11 @@ fn reason_to_copy(
     if matches!(filesystem, Filesystem::Network | Filesystem::Fuse) {
         return Some(Reason::CopyingFilesystem(filesystem));
     }
-    if file_bytes <= thresholds.copy_max_bytes {
+    let small = match source.residency {
+        Residency::Resident => thresholds.copy_max_bytes,
+        Residency::Cold | Residency::Unknown => thresholds.cold_copy_max_bytes,
+    };
+    if file_bytes <= small {
         return Some(Reason::SmallBody);
     }
     let parts = u64::try_from(file_parts).unwrap_or(u64::MAX);

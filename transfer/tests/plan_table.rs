@@ -55,6 +55,14 @@ fn the_source_decides() {
         (of_bytes(1), "copy (hybrid): small body: one buffer and one send beat a pipe"),
         (of_bytes(16384), "copy (hybrid): small body: one buffer and one send beat a pipe"),
         (of_bytes(16385), "splice (hybrid): large body of a plain file: splicing saves the copy"),
+        (
+            SourceFacts { residency: Residency::Resident, ..of_bytes(4096) },
+            "copy (inline): small body: one buffer and one send beat a pipe",
+        ),
+        (
+            SourceFacts { residency: Residency::Resident, ..of_bytes(4097) },
+            "splice (inline): large body of a plain file: splicing saves the copy",
+        ),
         (records, "copy (hybrid): many short ranges: gathering them beats a splice for each"),
         (
             direct(DirectIo::Aligned),

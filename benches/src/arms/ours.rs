@@ -86,7 +86,8 @@ struct Exchange {
 impl Exchange {
     fn new(file: File, sockets: Vec<TcpStream>, way: Way) -> Result<Self> {
         let file_len = file.metadata()?.len();
-        let sockets = sockets.into_iter().map(net::TcpStream::from_std).collect::<Result<_, _>>()?;
+        let sockets =
+            sockets.into_iter().map(net::TcpStream::from_std).collect::<Result<_, _>>()?;
         let header = response_header(usize::try_from(file_len)?).into();
         Ok(Self { runtime: Runtime::new()?, file: file.into(), file_len, header, sockets, way })
     }
