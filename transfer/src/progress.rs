@@ -28,6 +28,8 @@
 //! [`pass`]: Progress::pass
 //! [`rewind`]: Progress::rewind
 
+use ringway_runtime::fault::{Sabotage, sabotaged};
+
 use crate::error::{LengthOverflow, Misstep, Truncated};
 
 /// The most bytes that one read, splice or send moves: `MAX_RW_COUNT` of the kernel, in bytes.
@@ -168,7 +170,7 @@ impl Progress {
     /// Whether bytes of the body remain after the next `len`: what a send's `MSG_MORE` must say.
     #[must_use]
     pub fn more_after(&self, len: u64) -> bool {
-        len < self.remaining()
+        len < self.remaining() || sabotaged(Sabotage::MoreOnTail)
     }
 
     /// Records that the next `n` bytes are in a pipe or a buffer now.
@@ -191,7 +193,7 @@ impl Progress {
             return Err(Misstep { report: "staged after the end of the file", n, limit: 0 });
         }
         if in_file && n == 0 {
-            self.ended = true;
+            self.ended = !sabotaged(Sabotage::EndOfFileIgnored);
         }
         let moved = self.head.advance(&self.extents, n);
         self.staged.add(moved);
@@ -455,11 +457,13 @@ impl Cursor {
     fn segment(self, extents: &[Extent], limit: u64) -> Option<Segment> {
         let Self { part, within } = self;
         let (rest, _) = self.segment_rest(extents)?;
+        let rest = if sabotaged(Sabotage::PromisedLengthIgnored) { u64::MAX } else { rest };
         let len = rest.min(limit).min(OP_LEN_MAX);
         Some(match extents[part] {
             Extent::Bytes { .. } => Segment::Bytes { part, start: within, len },
             Extent::File { offset, .. } => {
-                Segment::File(Fill { part, offset: offset + within, len })
+                let mask = if sabotaged(Sabotage::OffsetsCut) { u32::MAX.into() } else { u64::MAX };
+                Segment::File(Fill { part, offset: (offset + within) & mask, len })
             }
         })
     }

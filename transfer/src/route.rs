@@ -4,7 +4,10 @@ mod copy;
 mod splice;
 mod watch;
 
+use std::time::Duration;
+
 use ringway_runtime as runtime;
+use ringway_runtime::fault::{Sabotage, sabotaged};
 use ringway_runtime::net::Stream;
 
 use crate::error::{ErrorKind, Misstep, Side, TransferError, Truncated};
@@ -15,7 +18,7 @@ use crate::progress::Progress;
 use crate::receipt::Receipt;
 use crate::sink::Sink;
 use crate::source::Body;
-use crate::transfer::{Progressed, Report, tell};
+use crate::transfer::{Ended, Progressed, Report, tell};
 
 pub(crate) use watch::{Ready, Watch};
 
@@ -68,9 +71,41 @@ pub(crate) fn pipe_bytes(body: &Body, wishes: &Wishes, thresholds: &Thresholds) 
 }
 
 impl Run<'_> {
+    /// Ends the account, and tells whoever wants to know.
+    pub(crate) fn end(
+        mut self,
+        outcome: Result<(), TransferError>,
+        copied_before: u64,
+    ) -> Result<Receipt, TransferError> {
+        let (sent, total) = (self.progress.accepted(), self.progress.total());
+        let ended = Some(if outcome.is_ok() { Ended::Complete } else { Ended::Failed });
+        tell(&mut self.report, Progressed { sent, total, ended });
+        let receipt = &mut self.receipt;
+        receipt.bytes = sent;
+        receipt.file_bytes = self.progress.accepted_from_file();
+        receipt.memory_bytes = sent - receipt.file_bytes;
+        receipt.discarded_bytes = self.progress.discarded();
+        receipt.held_back = self.pace.as_ref().map_or(Duration::ZERO, Pace::held_back);
+        receipt.zero_copy_copied = self.stream.zero_copy_copied() - copied_before;
+        receipt.source_changed = self.body.change();
+        receipt.duration = self.watch.elapsed();
+        match outcome {
+            Ok(()) => {
+                tracing::debug!(receipt = %self.receipt, "a transfer is done");
+                Ok(self.receipt)
+            }
+            Err(error) => {
+                let error = error.with_receipt(self.receipt);
+                tracing::debug!(%error, "a transfer failed");
+                Err(error)
+            }
+        }
+    }
+
     /// An error with the exact count as of now.
     fn fail(&self, kind: ErrorKind) -> TransferError {
-        TransferError::new(kind, self.progress.accepted())
+        let staged = sabotaged(Sabotage::StagedCountsAsSent).then(|| self.progress.staged());
+        TransferError::new(kind, self.progress.accepted() + staged.unwrap_or(0))
     }
 
     /// The error of a call.
@@ -127,7 +162,9 @@ impl Run<'_> {
 
     /// How many bytes to move next, at most a quantum; waits for the rate limit.
     async fn quantum(&mut self) -> Result<u64, TransferError> {
-        let want = self.limits.quantum_bytes.min(self.progress.remaining());
+        let all = sabotaged(Sabotage::PromisedLengthIgnored);
+        let left = if all { u64::MAX } else { self.progress.remaining() };
+        let want = self.limits.quantum_bytes.min(left);
         loop {
             let Some(pace) = &mut self.pace else { return Ok(want) };
             match pace.allow(self.watch.elapsed(), want) {
@@ -156,6 +193,7 @@ impl Run<'_> {
 
     /// Waits until the socket takes bytes again, at most as long as something may be held.
     async fn writable(&mut self, holding: bool) -> Result<Ready, TransferError> {
+        let holding = holding && !sabotaged(Sabotage::StalledPeerKeepsPipe);
         let hold = holding.then_some(self.limits.stall_hold);
         self.receipt.stalls += 1;
         let began = self.watch.elapsed();

@@ -29,6 +29,8 @@ pub(crate) enum Part {
     Bytes(Bytes),
     /// A file, and the range of it; `None` means the length that it has when the transfer starts.
     File(File, Option<Range<u64>>),
+    /// The same by a caller that has just looked at the file itself.
+    Seen(File, Range<u64>, fs::Metadata),
     /// The same once the transfer has started: a file, as it was then.
     Fixed(File, FileStamp),
 }
@@ -91,6 +93,14 @@ impl Parts {
         self
     }
 
+    /// Adds a range of a file that the caller has just looked at: `seen` saves the transfer a look of
+    /// its own, and counts as the state in which the file was when the transfer started.
+    #[must_use]
+    pub fn file_as_seen(mut self, file: &File, range: Range<u64>, seen: fs::Metadata) -> Self {
+        self.parts.push(Part::Seen(file.clone(), range, seen));
+        self
+    }
+
     /// Adds a whole file, as long as it is when the transfer starts.
     #[must_use]
     pub fn whole_file(mut self, file: &File) -> Self {
@@ -127,13 +137,37 @@ impl From<File> for Source {
 pub(crate) struct Body {
     parts: Vec<Part>,
     pub(crate) facts: SourceFacts,
-    /// Some file was read whole because it tells no length.
-    pub(crate) generated: bool,
+}
+
+impl Source {
+    /// Whether a whole file is asked for that tells no length (procfs, sysfs).
+    pub(crate) fn is_generated(&self) -> bool {
+        self.parts.iter().any(is_generated)
+    }
+
+    /// Reads such files whole, so that the rest of the transfer sees memory.
+    pub(crate) async fn read_generated(&mut self) -> Result<(), TransferError> {
+        for part in self.parts.iter_mut().filter(|part| is_generated(part)) {
+            if let Part::File(file, None) = part {
+                let text = read_generated(file).await;
+                let text =
+                    text.map_err(|error| TransferError::from_io("read", Side::Source, error, 0))?;
+                *part = Part::Bytes(text.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_generated(part: &Part) -> bool {
+    let Part::File(file, None) = part else { return false };
+    file.file_system().is_ok_and(|system| system == FileSystem::Pseudo)
+        && file.metadata().is_ok_and(|metadata| metadata.kind == FileKind::Regular)
 }
 
 impl Body {
     /// Looks at every file and fixes the lengths.
-    pub(crate) async fn fix(
+    pub(crate) fn fix(
         source: Source,
         wishes: &Wishes,
         limits: &Limits,
@@ -150,14 +184,13 @@ impl Body {
                 direct_io: DirectIo::No,
                 residency: Residency::Resident,
             },
-            generated: false,
         };
         if body.parts.len() > limits.parts_max {
             let (given, max) = (body.parts.len(), limits.parts_max);
             return Err(TransferError::new(ErrorKind::TooManyParts { given, max }, 0));
         }
         for part in 0..body.parts.len() {
-            let extent = body.fix_part(part).await?;
+            let extent = body.fix_part(part)?;
             extents.push(extent);
             body.facts.total_bytes = body.facts.total_bytes.saturating_add(extent.len());
         }
@@ -165,14 +198,23 @@ impl Body {
         Ok((body, extents))
     }
 
-    async fn fix_part(&mut self, part: usize) -> Result<Extent, TransferError> {
-        let (file, asked) = match &self.parts[part] {
-            Part::Bytes(bytes) => return Ok(Extent::Bytes { len: bytes.len() as u64 }),
-            Part::File(file, range) => (file.clone(), range.clone()),
-            Part::Fixed(file, _) => (file.clone(), None),
-        };
+    fn fix_part(&mut self, part: usize) -> Result<Extent, TransferError> {
         let unreadable = |op, error| TransferError::from_io(op, Side::Source, error, 0);
-        let metadata = file.metadata().map_err(|error| unreadable("fstat", error))?;
+        let taken = std::mem::replace(&mut self.parts[part], Part::Bytes(Bytes::new()));
+        let (file, asked, seen) = match taken {
+            Part::Bytes(bytes) => {
+                let len = bytes.len() as u64;
+                self.parts[part] = Part::Bytes(bytes);
+                return Ok(Extent::Bytes { len });
+            }
+            Part::File(file, range) => (file, range, None),
+            Part::Seen(file, range, seen) => (file, Some(range), Some(seen)),
+            Part::Fixed(file, _) => (file, None, None),
+        };
+        let metadata = match seen {
+            Some(seen) => seen,
+            None => file.metadata().map_err(|error| unreadable("fstat", error))?,
+        };
         if metadata.kind != FileKind::Regular {
             let folder = metadata.kind == FileKind::Folder;
             let errno = if folder { errno::EISDIR } else { errno::ESPIPE };
@@ -181,13 +223,6 @@ impl Body {
         }
         let system = file.file_system().map_err(|error| unreadable("fstatfs", error))?;
         let filesystem = class_of(system);
-        if filesystem == Filesystem::Pseudo && asked.is_none() {
-            let text = read_generated(&file).await.map_err(|error| unreadable("read", error))?;
-            let len = text.len() as u64;
-            self.parts[part] = Part::Bytes(text.into());
-            self.generated = true;
-            return Ok(Extent::Bytes { len });
-        }
         let range = asked.unwrap_or(0..metadata.len);
         let len = range.end.saturating_sub(range.start);
         // A generated file tells no length, or a page for all; what it has shows when it is read.
@@ -266,7 +301,7 @@ impl Body {
     /// The file of a part.
     pub(crate) fn file(&self, part: usize) -> Option<&File> {
         match self.parts.get(part) {
-            Some(Part::File(file, _) | Part::Fixed(file, _)) => Some(file),
+            Some(Part::File(file, _) | Part::Seen(file, ..) | Part::Fixed(file, _)) => Some(file),
             _ => None,
         }
     }
@@ -284,7 +319,7 @@ impl Body {
     pub(crate) fn change(&self) -> Option<Change> {
         self.parts.iter().find_map(|part| match part {
             Part::Fixed(file, before) => before.change_to(stamp(&file.metadata().ok()?)),
-            Part::Bytes(_) | Part::File(..) => None,
+            Part::Bytes(_) | Part::File(..) | Part::Seen(..) => None,
         })
     }
 }

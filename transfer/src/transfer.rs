@@ -225,72 +225,51 @@ impl<'t> Transfer<'t> {
         self
     }
 
-    async fn run(mut self) -> Result<Receipt, TransferError> {
+    async fn run(&mut self) -> Result<Receipt, TransferError> {
         let watch = Watch::start(
             self.deadline.map(Deadline),
             self.floor.map(|(rate, grace)| Floor::new(rate, grace)),
             self.token.take(),
             self.limits.peer_timeout,
         );
-        let mut report = self.report.take();
-        let prepared = self.prepare().await;
-        let (body, plan, progress) = match prepared {
+        let generated = self.source.is_generated();
+        let read = match generated {
+            true => Box::pin(self.source.read_generated()).await,
+            false => Ok(()),
+        };
+        let (body, plan, progress) = match read.and_then(|()| self.prepare()) {
             Ok(prepared) => prepared,
             Err(error) => {
                 let ended = Some(Ended::Failed);
-                tell(&mut report, Progressed { sent: 0, total: 0, ended });
+                tell(&mut self.report, Progressed { sent: 0, total: 0, ended });
                 return Err(error);
             }
         };
-        let mut receipt = Receipt::new(&plan);
-        if body.generated {
-            receipt.note_fallback("read whole before sending", "the file tells no length");
-        }
-        if plan.reason == Reason::SpliceImpossible(Obstacle::NoPipe) {
-            receipt.note_fallback("copied instead of spliced", "no pipe is to be had");
-        }
-        let mut guard = Guard { stream: self.sink.stream(), began: None };
-        guard.began = Some(guard.stream.accepted());
-        let copied_before = guard.stream.zero_copy_copied();
+        let stream = self.sink.stream();
+        let mut guard = Guard { stream, began: Some(stream.accepted()) };
+        let copied_before = stream.zero_copy_copied();
         let mut run = Run {
             body: &body,
             sink: self.sink,
-            stream: guard.stream,
+            stream,
             progress,
             plan,
             limits: &self.limits,
             thresholds: &self.thresholds,
             watch,
-            pace: self.pace,
+            pace: self.pace.take(),
             zero_copy: self.zero_copy,
             may_copy: self.wishes.route.is_none() && !self.wishes.forbidden.contains(Route::Copy),
-            receipt,
-            report,
+            receipt: first_receipt(&plan, generated),
+            report: self.report.take(),
         };
         let outcome = route::drive(&mut run).await;
         guard.began = None;
-        let Run { mut receipt, mut report, progress, watch, pace, .. } = run;
-        let ended = Some(if outcome.is_ok() { Ended::Complete } else { Ended::Failed });
-        tell(&mut report, Progressed { sent: progress.accepted(), total: progress.total(), ended });
-        receipt.bytes = progress.accepted();
-        receipt.file_bytes = progress.accepted_from_file();
-        receipt.memory_bytes = receipt.bytes - receipt.file_bytes;
-        receipt.discarded_bytes = progress.discarded();
-        receipt.held_back = pace.map_or(Duration::ZERO, |pace| pace.held_back());
-        receipt.zero_copy_copied = guard.stream.zero_copy_copied() - copied_before;
-        receipt.source_changed = body.change();
-        receipt.duration = watch.elapsed();
-        if let Err(error) = outcome {
-            let error = error.with_receipt(receipt);
-            tracing::debug!(%error, "a transfer failed");
-            return Err(error);
-        }
-        tracing::debug!(%receipt, "a transfer is done");
-        Ok(receipt)
+        run.end(outcome, copied_before)
     }
 
     /// Everything that is decided before the first byte: lengths, facts, plan.
-    async fn prepare(&mut self) -> Result<(Body, Plan, Progress), TransferError> {
+    fn prepare(&mut self) -> Result<(Body, Plan, Progress), TransferError> {
         let before = |kind| TransferError::new(kind, 0);
         self.limits.check().map_err(|invalid| before(ErrorKind::InvalidLimit(invalid)))?;
         if self.sink.stream().is_poisoned() {
@@ -313,8 +292,7 @@ impl<'t> Transfer<'t> {
                 _ => return Err(beyond(0)),
             }
         }
-        let (body, extents) =
-            Body::fix(source, &self.wishes, &self.limits, &self.thresholds).await?;
+        let (body, extents) = Body::fix(source, &self.wishes, &self.limits, &self.thresholds)?;
         let progress = Progress::new(extents)
             .map_err(|overflow| before(ErrorKind::LengthOverflow(overflow)))?;
         if let Some(promised) = self.promised.filter(|promised| *promised != progress.total()) {
@@ -346,10 +324,12 @@ impl<'t> IntoFuture for Transfer<'t> {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + 't>>;
 
     fn into_future(self) -> Self::IntoFuture {
+        let mut transfer = self;
         if tracing::enabled!(tracing::Level::DEBUG) {
-            return Box::pin(self.run().instrument(tracing::debug_span!("transfer")));
+            let span = tracing::debug_span!("transfer");
+            return Box::pin(async move { transfer.run().await }.instrument(span));
         }
-        Box::pin(self.run())
+        Box::pin(async move { transfer.run().await })
     }
 }
 
@@ -383,4 +363,16 @@ pub(crate) fn tell(report: &mut Option<Report<'_>>, progressed: Progressed) {
     if let Some(report) = report {
         report(progressed);
     }
+}
+
+/// The account at the start: what could not be had as planned is known already.
+fn first_receipt(plan: &Plan, generated: bool) -> Receipt {
+    let mut receipt = Receipt::new(plan);
+    if generated {
+        receipt.note_fallback("read whole before sending", "the file tells no length");
+    }
+    if plan.reason == Reason::SpliceImpossible(Obstacle::NoPipe) {
+        receipt.note_fallback("copied instead of spliced", "no pipe is to be had");
+    }
+    receipt
 }

@@ -28,7 +28,7 @@ fn a_pipe_with_residue_is_destroyed_and_not_lent_again() {
     let _budget = Budget::new(Duration::from_secs(60));
     let folder = folder();
     let (file, other) =
-        (open(&canary_file(&folder, FILE, 4 << 20)), open(&canary_file(&folder, OTHER, 300_000)));
+        (open(&canary_file(&folder, FILE, 32 << 20)), open(&canary_file(&folder, OTHER, 300_000)));
     let config = Config { completion_entries: 512, pipes_max: 1, ..Config::default() };
     let runtime = Runtime::with_config(config).unwrap();
     for mode in [Mode::Ring, Mode::Hybrid, Mode::Inline] {
@@ -260,7 +260,7 @@ fn a_transfer_after_an_abandoned_one_begins_with_its_own_first_byte() {
     let _budget = Budget::new(Duration::from_secs(60));
     let folder = folder();
     let (file, other) =
-        (open(&canary_file(&folder, FILE, 4 << 20)), open(&canary_file(&folder, OTHER, 100_000)));
+        (open(&canary_file(&folder, FILE, 32 << 20)), open(&canary_file(&folder, OTHER, 100_000)));
     let runtime = runtime();
     for (route, mode) in WAYS {
         let (mut stream, tap) = tap_unix(Appetite::Stalled, 64 << 10);

@@ -49,6 +49,8 @@ struct Entry {
 pub(crate) struct OpenFile {
     pub(crate) file: File,
     pub(crate) facts: FileFacts,
+    /// The look that the facts come from, which saves the transfer its own.
+    pub(crate) seen: Metadata,
 }
 
 /// What a path leads to.
@@ -71,9 +73,9 @@ impl Located {
         }
     }
 
-    pub(crate) fn into_file(self) -> Option<File> {
+    pub(crate) fn into_file(self) -> Option<OpenFile> {
         match self {
-            Located::File(open) | Located::Index(open) => Some(open.file),
+            Located::File(open) | Located::Index(open) => Some(open),
             Located::Nothing(_) => None,
         }
     }
@@ -149,11 +151,12 @@ impl FileCache {
             entry.name_checked = now;
             return None;
         }
-        if state_of(&entry.file.metadata().ok()?) != entry.state {
+        let seen = entry.file.metadata().ok()?;
+        if state_of(&seen) != entry.state {
             return None;
         }
         entry.used = now;
-        Some(OpenFile { file: entry.file.clone(), facts: entry.facts })
+        Some(OpenFile { file: entry.file.clone(), facts: entry.facts, seen })
     }
 
     async fn open_anew(&self, path: &[u8]) -> io::Result<(File, Metadata)> {
@@ -181,7 +184,7 @@ impl FileCache {
     fn keep(&self, path: &[u8], file: File, metadata: &Metadata, now: Instant) -> OpenFile {
         let state = state_of(metadata);
         let facts = FileFacts::new(&state, ContentType::of_path(path));
-        let open = OpenFile { file: file.clone(), facts };
+        let open = OpenFile { file: file.clone(), facts, seen: *metadata };
         if self.files_max > 0 {
             let mut entries = self.entries.borrow_mut();
             if entries.len() >= self.files_max && !entries.contains_key(path) {

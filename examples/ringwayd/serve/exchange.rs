@@ -7,10 +7,9 @@ use std::time::{Instant, SystemTime};
 
 use ringway::error::{Blame, ErrorKind};
 use ringway::plan::Reason;
-use ringway::runtime::fs::File;
 use ringway::{CancelToken, Mode, Parts, Receipt, Route, TransferError, transfer_file};
 
-use super::cache::Located;
+use super::cache::{Located, OpenFile};
 use super::connection::Link;
 use super::server::Server;
 use crate::access_log::{Entry, RequestLine};
@@ -99,14 +98,14 @@ impl Exchange<'_, '_> {
         &self,
         link: &mut Link,
         reply: &mut Vec<u8>,
-        file: &File,
+        open: &OpenFile,
         slice: FileSlice,
     ) -> Sent {
         // A transfer keeps its own time.
         link.seat.allow_all();
         let parts = Parts::new()
             .bytes(std::mem::take(reply))
-            .file(file, slice.start..slice.start + slice.len);
+            .file_as_seen(&open.file, slice.start..slice.start + slice.len, open.seen);
         let outcome = transfer_file(parts, &mut link.stream)
             .limits(self.server.transfer_limits.clone())
             .cancel_token(self.token)

@@ -5,6 +5,7 @@
 //! given back and its bytes are read again later.
 
 use std::io::{self, IoSlice};
+use std::pin::pin;
 
 use ringway_runtime::fs::File;
 use ringway_runtime::{Lease, lease, yield_now};
@@ -223,7 +224,8 @@ async fn read(
         return Ok(None);
     }
     if run.body.facts.direct_io != DirectIo::No {
-        return read_direct(buffer, run, fill).await;
+        // Rare and large: in a box it does not make every other future larger.
+        return Box::pin(read_direct(buffer, run, fill)).await;
     }
     if run.plan.mode == Mode::Inline {
         match file.try_read(lease, fill.offset, len) {
@@ -254,7 +256,7 @@ async fn read_by_ring(
 ) -> Result<u64, TransferError> {
     let Some(lease) = buffer.take() else { return Ok(0) };
     run.receipt.read_sqes += 1;
-    let reading = file.read_at(lease, start, len, offset);
+    let reading = pin!(file.read_at(lease, start, len, offset));
     let outcome = run.watch.excused(reading).await;
     let (read, back) = outcome.map_err(|kind| run.fail(kind))?;
     *buffer = back;
@@ -300,7 +302,7 @@ async fn lend<'l>(
         let want = bytes.min(run.progress.remaining());
         // Around a direct read there may be a block more at each end.
         let extra = if run.body.facts.direct_io == DirectIo::No { 0 } else { 3 * DIRECT_BLOCK };
-        let lent = run.watch.excused(lease(to_len(want + extra))).await;
+        let lent = run.watch.excused(pin!(lease(to_len(want + extra)))).await;
         let lent = lent.map_err(|kind| run.fail(kind))?;
         let lent = lent.map_err(|error| run.fail_io("lease", Side::Host, error))?;
         run.receipt.buffer_bytes = run.receipt.buffer_bytes.max(lent.capacity() as u64);

@@ -155,7 +155,8 @@ impl Splicing {
             }
             (Err(refusal), _) => {
                 run.receipt.note_fallback("copied instead of spliced", why(refusal));
-                self.copying.batch(run, allowed).await?;
+                // Rare and large: in a box it does not make every other future larger.
+                Box::pin(self.copying.batch(run, allowed)).await?;
                 return Ok(Course::On);
             }
         };

@@ -95,7 +95,7 @@ impl Watch {
 
     /// Sleeps, excused, unless something ends the transfer first.
     pub(super) async fn pause(&mut self, pause: Duration) -> Result<(), ErrorKind> {
-        self.excused(sleep(pause)).await
+        self.excused(pin!(sleep(pause))).await
     }
 
     /// Awaits something that the peer has no part in, unless something ends the transfer first; the
@@ -167,7 +167,7 @@ impl Watch {
             let ends = [until_hold, silence, judged, limit];
             let wake = ends.into_iter().flatten().min();
             let left = wake.map(|end| end.saturating_sub(now).max(Duration::from_micros(50)));
-            match self.guarded(stream.writable(), left).await {
+            match self.guarded(pin!(stream.writable()), left).await {
                 Some(Ok(())) => return Ok(Ready::Writable),
                 Some(Err(error)) => return Err(Stop::Io(error)),
                 None if self.is_cancelled() => return Err(Stop::Kind(ErrorKind::Cancelled)),
