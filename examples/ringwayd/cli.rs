@@ -78,6 +78,11 @@ pub(crate) struct Limits {
     /// is sending one.
     #[arg(long, value_name = "BYTES", default_value_t = 16384, value_parser = header_bytes())]
     pub(crate) max_header_bytes: usize,
+
+    /// Bytes that may wait in the kernel for a client that does not take them, from 16384 to
+    /// 1073741824 (`TCP_NOTSENT_LOWAT`); what is on its way to the client comes on top.
+    #[arg(long, value_name = "BYTES", default_value_t = 131_072, value_parser = unsent_bytes())]
+    pub(crate) max_unsent_bytes: u32,
 }
 
 /// From one second to one day: a timeout of zero would refuse everybody.
@@ -88,6 +93,11 @@ fn seconds() -> clap::builder::RangedU64ValueParser<u64> {
 /// Large enough for what a browser sends, small enough to be multiplied by the connections.
 fn header_bytes() -> clap::builder::RangedU64ValueParser<usize> {
     clap::builder::RangedU64ValueParser::new().range(1024..=1024 * 1024)
+}
+
+/// Below the least of these, each wake-up would bring only a few segments on their way.
+fn unsent_bytes() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(16384..=1 << 30)
 }
 
 #[cfg(test)]
@@ -122,6 +132,7 @@ mod tests {
         assert_eq!(serve.limits.send_timeout_seconds, 60);
         assert_eq!(serve.limits.drain_timeout_seconds, 30);
         assert_eq!(serve.limits.max_header_bytes, 16384);
+        assert_eq!(serve.limits.max_unsent_bytes, 131_072);
     }
 
     #[test]
@@ -139,6 +150,7 @@ mod tests {
             ["--idle-timeout-seconds", "0"],
             ["--max-header-bytes", "10"],
             ["--max-connections", "0"],
+            ["--max-unsent-bytes", "4096"],
             ["--listen", "localhost"],
             ["--log-format", "xml"],
         ] {

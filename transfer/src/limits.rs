@@ -220,6 +220,13 @@ pub struct Thresholds {
     /// Up to this many bytes, the resident end of a body leaves by one sendfile(2) instead of two
     /// splices. Default 64 KiB, which is what its internal pipe holds.
     pub sendfile_max_bytes: u64,
+    /// Memory that precedes at most this many bytes waits for them, so that they share packets; before
+    /// a longer rest it leaves at once. Default 64 KiB.
+    ///
+    /// Measured over loopback, CPU µs per request of the daemon: a corked header before 256 KiB 72 to
+    /// 99, one that leaves at once 22 to 27. It is what `tcp_nopush` does to nginx there (98 to 101
+    /// against 20 to 23): pages behind a short piece of memory no longer fill segments evenly.
+    pub cork_max_bytes: u64,
     /// The smallest pipe that is worth splicing through. Default 64 KiB.
     ///
     /// Measured, CPU seconds per GB: 64 KiB 0.17 against 0.25 to 0.34 copied. A user beyond
@@ -240,6 +247,7 @@ impl Default for Thresholds {
             cold_copy_max_bytes: 16 * KIB,
             gather_max_bytes: 16 * KIB,
             sendfile_max_bytes: 64 * KIB,
+            cork_max_bytes: 64 * KIB,
             pipe_min_bytes: 64 * KIB,
             worker_pipe_min_bytes: 256 * KIB,
         }
@@ -272,6 +280,13 @@ impl Thresholds {
     #[must_use]
     pub fn with_sendfile_max_bytes(mut self, bytes: u64) -> Self {
         self.sendfile_max_bytes = bytes;
+        self
+    }
+
+    /// Sets [`cork_max_bytes`](Self::cork_max_bytes).
+    #[must_use]
+    pub fn with_cork_max_bytes(mut self, bytes: u64) -> Self {
+        self.cork_max_bytes = bytes;
         self
     }
 

@@ -108,7 +108,7 @@ fn a_user_without_pipe_pages_is_served_all_the_same() {
             Fan::new(8).send(&file, (FILE, LEN), |_| None).await
         });
         assert_eq!(fanned.fallbacks().len(), 0, "{:?}", fanned.fallbacks());
-        assert!(fanned.pipes_max > 0);
+        assert!(fanned.receipts.iter().any(|receipt| receipt.pipes > 0));
     });
 }
 
@@ -154,8 +154,8 @@ fn without_descriptors_for_pipes_transfers_complete() {
         setrlimit(Resource::Nofile, usual).unwrap();
         println!("without descriptors: {:?}; fell back: {:?}", fanned.routes(), fanned.fallbacks());
         let told = fanned.fallbacks().into_iter().filter(|(what, _)| what.contains("NOFILE"));
-        assert_eq!(told.map(|(_, count)| count).sum::<usize>(), 30);
-        assert_eq!(fanned.pipes_max, 0);
+        // Each that has ended gives its descriptors to those that still go on.
+        assert!(told.map(|(_, count)| count).sum::<usize>() >= 10);
         fanned.assert_clean();
     });
 }
@@ -207,12 +207,16 @@ fn the_smallest_queues_carry_two_hundred_transfers() {
         for ways in [&WAYS[..], &[(Route::Copy, Mode::Ring)], &[(Route::Splice, Mode::Ring)]] {
             let fanned = runtime.block_on(async {
                 let way = |number: usize| Some(ways[number % ways.len()]);
-                Fan::new(200).send(&file, (FILE, LEN), way).await
+                // All of them wait for their peers before one of these reads: more than there is
+                // room for.
+                let fan = Fan::new(200).receiving_after(Duration::from_millis(100));
+                fan.send(&file, (FILE, LEN), way).await
             });
             println!(
                 "8 submissions, 256 completions: 200 transfers in {:?}, {} ops waited for room",
                 fanned.took, fanned.stats.ops_waited
             );
+            assert!(fanned.stats.ops_waited > 0);
             fanned.assert_clean();
         }
     });

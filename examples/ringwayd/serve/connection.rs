@@ -57,8 +57,10 @@ enum After {
 
 /// Serves a connection to its end.
 pub(crate) async fn run(server: Rc<Server>, mut link: Link) {
-    // What is set here saves delays; a connection that refuses it is served all the same.
+    // What is set here saves delays and memory of the kernel; a connection that refuses it is served
+    // all the same.
     _ = link.stream.set_nodelay(true);
+    _ = link.stream.set_unsent_low_water(server.unsent_bytes_max);
     let mut last_look = false;
     loop {
         let mut desk = server.desks.lend();

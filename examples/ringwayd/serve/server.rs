@@ -42,6 +42,8 @@ pub(crate) struct Server {
     pub(crate) policy: PathPolicy,
     pub(crate) times: Times,
     pub(crate) transfer_limits: Limits,
+    /// Bytes that may wait unsent in the kernel for one client.
+    pub(crate) unsent_bytes_max: u32,
     dates: RefCell<DateCache>,
 }
 
@@ -80,6 +82,7 @@ impl Server {
             },
             transfer_limits: Limits::default()
                 .with_peer_timeout(seconds(limits.send_timeout_seconds)),
+            unsent_bytes_max: limits.max_unsent_bytes,
             dates: RefCell::new(DateCache::new()),
         })
     }

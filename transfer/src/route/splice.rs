@@ -77,7 +77,9 @@ async fn send_memory(
 ) -> Result<(), TransferError> {
     let allowed = run.quantum().await?;
     let len = len.min(allowed);
-    let more = run.progress.more_after(len);
+    // Before a long body it goes out at once: see `Thresholds::cork_max_bytes`.
+    let more = run.progress.more_after(len)
+        && run.progress.remaining() - len <= run.thresholds.cork_max_bytes;
     let from = usize::try_from(start).unwrap_or(usize::MAX);
     let to = from.saturating_add(usize::try_from(len).unwrap_or(usize::MAX));
     let bytes = run.body.memory(part);

@@ -29,6 +29,7 @@ pub struct Fanned {
 pub struct Fan {
     ours: Vec<TcpStream>,
     theirs: Vec<StdStream>,
+    pause: Duration,
 }
 
 impl Fan {
@@ -42,7 +43,12 @@ impl Fan {
                 (ours, theirs)
             })
             .unzip();
-        Self { ours, theirs }
+        Self { ours, theirs, pause: Duration::ZERO }
+    }
+
+    /// Lets the receivers begin later than the transfers.
+    pub fn receiving_after(self, pause: Duration) -> Self {
+        Self { pause, ..self }
     }
 
     /// Sends `len` canary bytes of file `id` over each, as `way` says for its number, and checks
@@ -55,7 +61,7 @@ impl Fan {
     ) -> Fanned {
         let started = Instant::now();
         let count = self.ours.len() as u64;
-        let receiving = receive_all(self.theirs, id);
+        let receiving = receive_all(self.theirs, id, self.pause);
         let begin = |(number, mut stream): (usize, TcpStream)| {
             let (file, way) = (file.clone(), way(number));
             spawn(async move {
@@ -117,8 +123,9 @@ impl Fanned {
 }
 
 /// Reads from all connections in turn, a little from each, to the end of each. Gives the bytes.
-fn receive_all(connections: Vec<StdStream>, id: u64) -> JoinHandle<u64> {
+fn receive_all(connections: Vec<StdStream>, id: u64, pause: Duration) -> JoinHandle<u64> {
     std::thread::spawn(move || {
+        std::thread::sleep(pause);
         let start = |connection| (connection, Checker::new(id, 0));
         let mut open: Vec<_> = connections.into_iter().map(start).collect();
         let (mut buffer, mut total) = (vec![0; 64 << 10], 0);

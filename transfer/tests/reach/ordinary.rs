@@ -24,8 +24,10 @@ pub fn as_ordinary_user(test_name: &str, number: u32, limit: Duration, body: imp
     let told = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && told.contains("1 passed"), "{told}\n{errors}");
-    let lines = told.lines().filter(|line| !line.is_empty() && !line.contains("running 1 test"));
-    lines.filter(|line| !line.starts_with("test ")).for_each(|line| println!("{line}"));
+    // The harness writes its own words before the first line and after the last one.
+    let start = format!("test {test_name} ... ");
+    let told = told.split_once(&start).map_or("", |(_, rest)| rest);
+    print!("{}", told.rsplit_once("ok\n\ntest result").map_or(told, |(lines, _)| lines));
 }
 
 fn run(test_name: &str, number: u32) -> Output {

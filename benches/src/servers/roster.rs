@@ -1,0 +1,185 @@
+//! The servers: what each is, whether it is here, and how it is started.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Result;
+
+use super::broken::Fault;
+use super::nginx;
+use super::site::Site;
+
+/// A row of the table of servers.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) name: &'static str,
+    /// One line for the reader.
+    pub(crate) about: &'static str,
+    pub(crate) program: Program,
+    /// Runs only when named: it exists for the harness's own tests.
+    pub(crate) hidden: bool,
+}
+
+/// What is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Program {
+    Nginx { tcp_nopush: bool },
+    Ringwayd,
+    ServeDir,
+    Broken(Fault),
+}
+
+const fn shown(name: &'static str, about: &'static str, program: Program) -> Server {
+    Server { name, about, program, hidden: false }
+}
+
+const fn hidden(name: &'static str, about: &'static str, fault: Fault) -> Server {
+    Server { name, about, program: Program::Broken(fault), hidden: true }
+}
+
+/// Every server, in the order of the tables.
+pub(crate) const SERVERS: &[Server] = &[
+    shown(
+        "nginx-nopush-off",
+        "nginx, one worker, sendfile, open_file_cache, no log, tcp_nopush off",
+        Program::Nginx { tcp_nopush: false },
+    ),
+    shown(
+        "nginx-nopush-on",
+        "nginx, one worker, sendfile, open_file_cache, no log, tcp_nopush on",
+        Program::Nginx { tcp_nopush: true },
+    ),
+    shown("ringwayd", "ringwayd serve --threads 1 --log-format none", Program::Ringwayd),
+    shown(
+        "servedir",
+        "tower-http ServeDir on axum, one current_thread runtime, no log",
+        Program::ServeDir,
+    ),
+    hidden("right", "as simple as can be, and right", Fault::Nothing),
+    hidden("broken-byte", "one byte of a body is wrong", Fault::WrongByte),
+    hidden("broken-late", "right at first, then one byte is wrong", Fault::LateByte),
+    hidden("broken-short", "one byte of a body is missing", Fault::Short),
+    hidden("broken-long", "one byte too many after a body", Fault::Long),
+    hidden("broken-length", "announces and sends a body that is too short", Fault::OtherLength),
+    hidden("broken-status", "answers 500", Fault::Status),
+    hidden("broken-start", "ends before it listens", Fault::Start),
+];
+
+/// The server of this name.
+#[cfg(test)]
+pub(crate) fn named(name: &str) -> Option<&'static Server> {
+    SERVERS.iter().find(|server| server.name == name)
+}
+
+/// A server that can be started.
+#[derive(Debug)]
+pub(crate) struct Installed {
+    pub(crate) server: &'static Server,
+    /// What it says its version is.
+    pub(crate) version: String,
+    binary: PathBuf,
+}
+
+impl Installed {
+    /// Looks for `server`; `own` is this program, `ringwayd` where the daemon should be.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not here: a gap in the table.
+    pub(crate) fn find(
+        server: &'static Server,
+        own: &Path,
+        ringwayd: &Path,
+    ) -> Result<Self, String> {
+        let (binary, version) = match server.program {
+            Program::Nginx { .. } => {
+                let program = nginx::find().ok_or("nginx is not installed")?;
+                let version = nginx::version(&program);
+                (program, version.ok_or("nginx cannot be executed")?)
+            }
+            Program::Ringwayd => (ringwayd.to_owned(), version_of(ringwayd)?),
+            Program::ServeDir if cfg!(feature = "peers") => {
+                (own.to_owned(), "axum 0.8, tower-http 0.7".to_owned())
+            }
+            Program::ServeDir => {
+                return Err("this harness was built without --features peers".to_owned());
+            }
+            Program::Broken(_) => (own.to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        };
+        Ok(Self { server, version, binary })
+    }
+
+    /// The command line that serves `site` on `port`.
+    pub(crate) fn command_line(&self, site: &Site, port: u16) -> Result<Vec<OsString>> {
+        let mut line: Vec<OsString> = vec![self.binary.clone().into()];
+        let address = format!("127.0.0.1:{port}");
+        let root: OsString = site.root().into();
+        let serves = |line: &mut Vec<OsString>| {
+            line.extend(["--listen".into(), address.into(), "--root".into(), root]);
+        };
+        match self.server.program {
+            Program::Nginx { tcp_nopush } => {
+                let configuration = nginx::configuration(nginx::Settings {
+                    tcp_nopush,
+                    port,
+                    directory: site.path(),
+                    root: &site.root(),
+                    as_root: rustix::process::geteuid().is_root(),
+                })?;
+                let path = site.path().join("nginx.conf");
+                std::fs::write(&path, configuration)?;
+                line.extend(["-e".into(), "stderr".into(), "-p".into(), site.path().into()]);
+                line.extend(["-c".into(), path.into()]);
+            }
+            Program::Ringwayd => {
+                line.push("serve".into());
+                line.extend(["--threads", "1", "--log-format", "none"].map(Into::into));
+                serves(&mut line);
+            }
+            Program::ServeDir => {
+                line.push("peer-servedir".into());
+                serves(&mut line);
+            }
+            Program::Broken(fault) => {
+                line.extend(["peer-broken".into(), "--fault".into(), fault.name().into()]);
+                serves(&mut line);
+            }
+        }
+        Ok(line)
+    }
+
+    /// Whether it has child processes, which it must be given the time to end.
+    pub(crate) fn has_children(&self) -> bool {
+        matches!(self.server.program, Program::Nginx { .. })
+    }
+}
+
+fn version_of(program: &Path) -> Result<String, String> {
+    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("{}: {error}", program.display()))?;
+    if !output.status.success() {
+        return Err(format!("{} --version: {}", program.display(), output.status));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        for server in SERVERS {
+            assert_eq!(SERVERS.iter().filter(|other| other.name == server.name).count(), 1);
+        }
+    }
+
+    #[test]
+    fn daemon_that_is_not_there_is_a_gap_that_says_where_it_was_sought() {
+        let server = named("ringwayd").unwrap();
+        let own = std::env::current_exe().unwrap();
+        let gap = Installed::find(server, &own, Path::new("/no/such/ringwayd")).unwrap_err();
+        assert!(gap.contains("/no/such/ringwayd"), "{gap}");
+    }
+}
