@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::error::StartError;
+use crate::fault::{Sabotage, sabotaged};
 use crate::op::{Aftermath, CANCEL_TAG, DOORBELL_TAG, Port, RESERVED_COMPLETIONS};
 use crate::stats::Counters;
 use crate::sys::probe;
@@ -55,6 +56,7 @@ impl Driver {
             return Err(StartError::unsupported(op));
         }
         let workers = (config.bounded_workers_max.max(1), config.unbounded_workers_max.max(1));
+        let workers = if sabotaged(Sabotage::WorkersNotCapped) { (64, 64) } else { workers };
         if let Err(error) = probe::cap_workers(&ring, workers.0, workers.1) {
             tracing::warn!(%error, "the kernel's workers cannot be capped (Linux 5.15)");
         }
@@ -121,6 +123,9 @@ impl Driver {
     /// overtakes its op finds nothing to cancel, and is lost.
     fn flush_submissions(&mut self) -> io::Result<()> {
         let mut refused_since = None;
+        if sabotaged(Sabotage::CancelOvertakesOp) {
+            self.queue_cancels();
+        }
         while !(self.arm_doorbell() && self.queue_submissions() && self.queue_cancels()) {
             // The submission queue is full: hand it over and go on.
             let before = self.ring.unsubmitted();
@@ -169,7 +174,9 @@ impl Driver {
             sqe.set_user_data(CANCEL_TAG);
             if !self.ring.push(&sqe) {
                 // Marked again, so that it is not lost: there is room after the next enter.
-                self.port.doom_again(key);
+                if !sabotaged(Sabotage::CancelLostOnFullQueue) {
+                    self.port.doom_again(key);
+                }
                 return false;
             }
             self.cancels_in_flight += 1;
@@ -232,7 +239,7 @@ impl Driver {
             match cqe.user_data {
                 CANCEL_TAG => *cancels_in_flight -= 1,
                 DOORBELL_TAG => {
-                    *doorbell_armed = false;
+                    *doorbell_armed = sabotaged(Sabotage::DoorbellNotRearmed);
                     rung = true;
                 }
                 _ => port.record(cqe, after),

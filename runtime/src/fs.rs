@@ -17,6 +17,7 @@ pub use crate::sys::file::{FileKind, FileSystem, Metadata};
 pub use names::{metadata, remove_file, rename};
 pub use open::{NotRegular, OpenOptions};
 
+use crate::fault::{Sabotage, sabotaged};
 use crate::local;
 use crate::mem::{Buffer, IoBuf, IoBufMut, Lease};
 use crate::op::{Effect, Held, Op};
@@ -190,7 +191,8 @@ impl File {
         let room = crate::inline_len("pread", u32::try_from(room).unwrap_or(LENGTH_MAX))?;
         let buffer = &mut lease.spare_mut()[start..start + room];
         let read = calls::read_resident(self.as_fd(), buffer, offset)?;
-        lease.set_filled(start + read);
+        let all = sabotaged(Sabotage::ShortReadIgnored);
+        lease.set_filled(start + if all { room } else { read });
         if let Some(counters) = local::with(|local| std::rc::Rc::clone(&local.counters)) {
             counters.file_read_bytes.add(read as u64);
         }
@@ -234,7 +236,8 @@ impl File {
         let outcome = local.port.submit(sqe, held, Effect::None).await;
         let mut memory = outcome.held.memory;
         if let (Ok(read), Some(memory)) = (&outcome.result, &mut memory) {
-            memory.set_filled(start + *read as usize);
+            let all = sabotaged(Sabotage::ShortReadIgnored);
+            memory.set_filled(start + if all { len } else { *read } as usize);
             local.counters.file_read_bytes.add((*read).into());
         }
         (outcome.result.map(|read| read as usize), memory.and_then(B::from_buffer))

@@ -45,7 +45,7 @@ mod config;
 mod driver;
 mod error;
 mod executor;
-#[cfg(feature = "fault")]
+#[cfg_attr(not(feature = "fault"), doc(hidden))]
 pub mod fault;
 pub mod fs;
 mod local;

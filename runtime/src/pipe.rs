@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use crate::config::Config;
+use crate::fault::{Sabotage, sabotaged};
 use crate::stats::Counters;
 use crate::sys;
 
@@ -86,7 +87,7 @@ impl PipePool {
 
     fn make(&self) -> Result<Pipe, PipeRefusal> {
         let bytes = self.counters.pipe_bytes.value();
-        if self.counters.pipes.value() >= self.count_max
+        if self.counters.pipes.value() >= self.count_max && !sabotaged(Sabotage::PipesNotCounted)
             || bytes + CAPACITY_MIN as u64 > self.bytes_max
         {
             return Err(PipeRefusal::AllLent);
@@ -237,7 +238,8 @@ fn gone() -> io::Error {
 impl Drop for PipeLease {
     fn drop(&mut self) {
         if let Some(pipe) = self.pipe.take() {
-            let empty = self.residue == 0 && !self.uncertain;
+            let empty = (self.residue == 0 || sabotaged(Sabotage::PipeWithResidueKept))
+                && (!self.uncertain || sabotaged(Sabotage::UncertainPipeKept));
             self.pool.take_back(pipe, empty);
         }
     }

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::driver::{Driver, Patience};
 use crate::error::StartError;
 use crate::executor::{JoinHandle, Tasks};
+use crate::fault::{Sabotage, sabotaged};
 use crate::local::{self, Local};
 use crate::mem::Pool;
 use crate::pipe::PipePool;
@@ -94,7 +95,9 @@ impl Runtime {
         let counters = Rc::new(Counters::default());
         let remote = Remote::new().map_err(|error| StartError::new("eventfd2", error))?;
         let mut driver = Driver::start(&config, best, Rc::clone(&counters), Arc::clone(&remote))?;
-        sys::thread::block_sigpipe();
+        if !sabotaged(Sabotage::SigpipeNotBlocked) {
+            sys::thread::block_sigpipe();
+        }
         let buffers = Pool::new(&config.buffers, Rc::clone(&counters))
             .map_err(|error| StartError::new("mmap", error))?;
         let unregistered = register(&mut driver, &buffers, config.register_buffers);

@@ -28,6 +28,8 @@ pub(crate) struct Run<'t> {
     pub(crate) sink: &'t dyn Sink,
     pub(crate) stream: &'t Stream,
     pub(crate) progress: Progress,
+    /// Bytes that were accepted when the current turn began.
+    pub(crate) turn_began: u64,
     pub(crate) plan: Plan,
     pub(crate) limits: &'t Limits,
     pub(crate) thresholds: &'t Thresholds,
@@ -99,6 +101,15 @@ impl Run<'_> {
                 tracing::debug!(%error, "a transfer failed");
                 Err(error)
             }
+        }
+    }
+
+    /// One client takes one quantum at a time: after it, the others have their turn.
+    async fn give_way(&mut self) {
+        let sent = self.progress.accepted();
+        if sent - self.turn_began >= self.limits.quantum_bytes {
+            self.turn_began = sent;
+            runtime::yield_now().await;
         }
     }
 

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::time::Duration;
 
+use ringway_runtime::fault::Sabotage;
 use ringway_runtime::net::Stream;
 use ringway_runtime::{self as runtime};
 use tracing::Instrument;
@@ -253,6 +254,7 @@ impl<'t> Transfer<'t> {
             sink: self.sink,
             stream,
             progress,
+            turn_began: 0,
             plan,
             limits: &self.limits,
             thresholds: &self.thresholds,
@@ -353,6 +355,7 @@ impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if let Some(began) = self.began
             && (self.stream.accepted() != began || self.stream.is_sending())
+            && !runtime::fault::sabotaged(Sabotage::DropNotMarked)
         {
             self.stream.poison(began);
         }

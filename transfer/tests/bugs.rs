@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod scenes;
 mod support;
 
 use std::future::IntoFuture;
@@ -16,6 +17,7 @@ use ringway::runtime::{Config, Runtime, spawn, stats};
 use ringway::{Mode, Parts, Route, transfer_file};
 use ringway_testkit::peer::Stop;
 use ringway_testkit::{Behaviour, Budget, Checker, canary};
+use scenes::borders::{send_ranges_far_out, send_the_last_byte};
 use support::tap::{Appetite, close, in_child, quiet, tap_tcp, tap_unix};
 use support::{WAYS, canary_file, expecting, folder, open, runtime, tcp};
 
@@ -161,25 +163,7 @@ fn signals(field: &str) -> u64 {
 #[test]
 fn ranges_past_two_and_four_gib_are_the_right_ones() {
     let _budget = Budget::new(Duration::from_secs(80));
-    let folder = folder();
-    let path = folder.path().join("sparse");
-    let len = (5 << 30) + 12_345;
-    canary::write_sparse_file(&path, FILE, len).unwrap();
-    let file = open(&path);
-    let runtime = runtime();
-    for (route, mode) in WAYS {
-        for middle in [1u64 << 31, 3 << 30, 1 << 32, len - 500_000] {
-            let (from, to) = (middle - 300_001, (middle + 500_000).min(len));
-            let checker = Checker::sparse(FILE, from, len);
-            let (mut stream, receiver) = tcp(Behaviour::read_all().expecting(checker));
-            let receipt = runtime.block_on(async {
-                transfer_file(&file, &mut stream).range(from..to).route(route).mode(mode).await
-            });
-            close(&runtime, stream);
-            assert_eq!(receipt.unwrap().bytes, to - from);
-            receiver.join().unwrap().assert_complete(to - from);
-        }
-    }
+    send_ranges_far_out();
 }
 
 #[test]
@@ -209,24 +193,7 @@ fn a_whole_file_past_four_gib_arrives() {
 #[test]
 fn the_last_byte_is_not_corked_on_an_idle_connection() {
     let _budget = Budget::new(Duration::from_secs(60));
-    let folder = folder();
-    let file = open(&canary_file(&folder, FILE, 1000));
-    let runtime = runtime();
-    for (route, mode) in WAYS {
-        let prompt = (0..5).any(|_| {
-            let (mut stream, tap) = tap_tcp(Appetite::Greedy, 1 << 20);
-            let began = Instant::now();
-            runtime.block_on(async {
-                let parts = Parts::new().bytes("head").file(&file, 0..1000).bytes("tail");
-                transfer_file(parts, &mut stream).route(route).mode(mode).await.unwrap();
-            });
-            assert_eq!(tap.take(4), b"head");
-            tap.take_canary(FILE, 0, 1000);
-            assert_eq!(tap.take(4), b"tail");
-            began.elapsed() < Duration::from_millis(100)
-        });
-        assert!(prompt, "{route} {mode}: the tail waited, five times");
-    }
+    send_the_last_byte();
 }
 
 /// The same for what was dropped or cancelled in the middle: it went out with "more follows", and

@@ -3,76 +3,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod scenes;
 mod support;
 
 use std::io::{Read, Write};
-use std::net::TcpStream as StdStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ringway::limits::Limits;
-use ringway::runtime::fs::File;
 use ringway::runtime::net::TcpStream;
-use ringway::runtime::time::sleep;
-use ringway::runtime::{Config, JoinHandle, Runtime, Stats, spawn, stats};
-use ringway::{Mode, Receipt, Route, TransferError, transfer_file};
+use ringway::runtime::{Config, Runtime, spawn};
+use ringway::{Mode, Route, transfer_file};
 use ringway_testkit::{Census, Checker};
+use scenes::stalled::{BODY, FILE, Stalled, begin, fill_sockets, healthy, wait_until_stalled};
 use support::tap::{in_child, tcp_pair};
 use support::{WAYS, canary_file, expecting, folder, open};
 
-const FILE: u64 = 51;
-const BODY: u64 = (1 << 20) + 11;
-const HOLD: Duration = Duration::from_millis(20);
-
-type Sent = JoinHandle<Result<Receipt, TransferError>>;
-
-/// A transfer to a peer that has not begun to read.
-struct Stalled {
-    peer: StdStream,
-    task: Sent,
-}
-
-fn begin(file: &File, (route, mode): (Route, Mode)) -> Stalled {
-    let (ours, peer) = tcp_pair();
-    let mut stream = TcpStream::from_std(ours).unwrap();
-    stream.set_send_buffer(32 << 10).unwrap();
-    let file = file.clone();
-    let task = spawn(async move {
-        let limits = Limits::default().with_stall_hold(HOLD);
-        transfer_file(&file, &mut stream).limits(limits).route(route).mode(mode).await
-    });
-    Stalled { peer, task }
-}
-
-impl Stalled {
-    /// Reads everything at last, in a thread.
-    fn resume(self) -> (std::thread::JoinHandle<u64>, Sent) {
-        let Self { mut peer, task } = self;
-        let reader = std::thread::spawn(move || {
-            let mut checker = Checker::new(FILE, 0);
-            let mut buffer = vec![0; 1 << 16];
-            loop {
-                match peer.read(&mut buffer).unwrap() {
-                    0 => return checker.position(),
-                    count => checker.feed(&buffer[..count]).unwrap(),
-                }
-            }
-        });
-        (reader, task)
-    }
-}
-
-/// Waits until only polls are in flight, and a while longer.
-async fn wait_until_stalled(count: u64) -> Stats {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        sleep(2 * HOLD).await;
-        let now = stats().unwrap();
-        if (now.pipes_lent, now.leases, now.ops_in_flight) == (0, 0, count) {
-            return now;
-        }
-        assert!(Instant::now() < deadline, "stalled peers hold something: {now:?}");
-    }
-}
+const LIMIT: Duration = Duration::from_secs(30);
 
 #[test]
 fn two_hundred_stalled_receivers_hold_nothing_and_hinder_nobody() {
@@ -83,13 +29,13 @@ fn two_hundred_stalled_receivers_hold_nothing_and_hinder_nobody() {
         let runtime = Runtime::with_config(Config { pipes_max: 8, ..Config::default() }).unwrap();
         let resumed = runtime.block_on(async {
             let stalled: Vec<_> = (0..200).map(|n| begin(&file, WAYS[n % WAYS.len()])).collect();
-            let before = wait_until_stalled(200).await;
+            let before = wait_until_stalled(200, LIMIT).await;
             let threads = Census::take().threads_named("iou-wrk-");
             assert!(threads <= 16 + 8, "{threads} kernel threads, more than the caps");
             for (number, way) in WAYS.into_iter().cycle().take(24).enumerate() {
                 healthy(&file, way, number as u64 * 1000).await;
             }
-            let after = wait_until_stalled(200).await;
+            let after = wait_until_stalled(200, LIMIT).await;
             assert_eq!(after.pipes_refused, before.pipes_refused, "the pool was free all the time");
             let threads = Census::take().threads_named("iou-wrk-");
             assert!(threads <= 16 + 8, "{threads} kernel threads, more than the caps");
@@ -118,47 +64,11 @@ fn two_hundred_stalled_receivers_hold_nothing_and_hinder_nobody() {
     });
 }
 
-async fn healthy(file: &File, (route, mode): (Route, Mode), offset: u64) {
-    let (mut stream, receiver) = support::tcp(expecting(FILE, offset));
-    let transfer = transfer_file(file, &mut stream).range(offset..BODY);
-    transfer.route(route).mode(mode).await.unwrap();
-    drop(stream);
-    // The loop turns on meanwhile: an op that was given up may hold the socket for a moment.
-    while !receiver.is_finished() {
-        sleep(Duration::from_millis(1)).await;
-    }
-    receiver.join().unwrap().assert_complete(BODY - offset);
-}
-
 #[test]
 fn sixty_four_full_sockets_park_no_worker_of_the_kernel() {
     let limit = Duration::from_secs(60);
     in_child("sixty_four_full_sockets_park_no_worker_of_the_kernel", limit, || {
-        let folder = folder();
-        let file = open(&canary_file(&folder, FILE, BODY));
-        let config =
-            Config { bounded_workers_max: 2, unbounded_workers_max: 2, ..Config::default() };
-        let runtime = Runtime::with_config(config).unwrap();
-        runtime.block_on(async {
-            let stalled: Vec<_> =
-                (0..64).map(|_| begin(&file, (Route::Splice, Mode::Ring))).collect();
-            wait_until_stalled(64).await;
-            // A parked worker would be in the way of this: its fills are done by the same two.
-            healthy(&file, (Route::Splice, Mode::Ring), 1).await;
-            let threads = Census::take().threads_named("iou-wrk-");
-            assert!(threads <= 4, "{threads} workers for 64 full sockets");
-            for stalled in stalled {
-                stalled.task.abort();
-                // The peer gets an end, not a wait.
-                drop(stalled.peer);
-            }
-        });
-        let stats = runtime.stats();
-        drop(runtime);
-        println!(
-            "64 full sockets in mode Ring: {} splices, none of them waits",
-            stats.splices_submitted
-        );
+        fill_sockets(64, LIMIT);
     });
 }
 
@@ -180,7 +90,7 @@ fn a_stalled_peer_holds_no_pipe_while_memory_waits_for_it() {
                         ringway::Parts::new().file(&file, 0..20_000).bytes(vec![7; 16 << 20]);
                     transfer_file(parts, &mut stream).route(Route::Splice).mode(mode).await
                 });
-                wait_until_stalled(1).await;
+                wait_until_stalled(1, LIMIT).await;
                 let mut body = Vec::new();
                 let reader = std::thread::spawn(move || peer.read_to_end(&mut body).map(|_| body));
                 assert_eq!(task.await.unwrap().unwrap().memory_bytes, 16 << 20);
@@ -208,7 +118,7 @@ fn a_transfer_held_back_by_its_rate_holds_no_pipe() {
                 let transfer = transfer_file(&file, &mut stream).rate_limit(rate, 64 << 10);
                 transfer.route(Route::Splice).deadline(Duration::from_millis(400)).await
             });
-            wait_until_stalled(0).await;
+            wait_until_stalled(0, LIMIT).await;
             assert!(!task.is_finished());
             let error = task.await.unwrap().unwrap_err();
             assert_eq!(receiver.join().unwrap().bytes, error.sent());

@@ -104,9 +104,8 @@ fn a_user_without_pipe_pages_is_served_all_the_same() {
         // And when the pages are free again, they are used again.
         drop(taken);
         drop(greedy);
-        let fanned = runtime.block_on(async {
-            Fan::new(8).send(&file, (FILE, LEN), |_| None).await
-        });
+        let fanned =
+            runtime.block_on(async { Fan::new(8).send(&file, (FILE, LEN), |_| None).await });
         assert_eq!(fanned.fallbacks().len(), 0, "{:?}", fanned.fallbacks());
         assert!(fanned.receipts.iter().any(|receipt| receipt.pipes > 0));
     });

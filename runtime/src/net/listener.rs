@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::fault::{Sabotage, sabotaged};
 use crate::local;
 use crate::op::{Effect, Held};
 use crate::sys::sqe::{READABLE, Sqe};
@@ -92,7 +93,8 @@ pub(super) async fn accept(listener: &Arc<OwnedFd>) -> io::Result<OwnedFd> {
                 if !std::mem::replace(&mut warned, true) {
                     tracing::warn!(%error, "accepting pauses: raise RLIMIT_NOFILE or fs.file-max");
                 }
-                time::sleep(EXHAUSTED_PAUSE).await;
+                let none = sabotaged(Sabotage::AcceptWithoutPause);
+                time::sleep(if none { Duration::ZERO } else { EXHAUSTED_PAUSE }).await;
             }
             _ => {
                 if !sys::would_block(&error) {

@@ -56,6 +56,7 @@ pub(crate) use held::{Effect, Held, Letter};
 use table::{Abandoned, Table};
 pub(crate) use table::{CANCEL_TAG, DOORBELL_TAG, Key};
 
+use crate::fault::{Sabotage, sabotaged};
 use crate::stats::Counters;
 use crate::sys::ring::Cqe;
 use crate::sys::sqe::Sqe;
@@ -102,6 +103,7 @@ impl Port {
     fn has_room(&self, completions: u32) -> bool {
         let due = self.counters.completions_due.value() + u64::from(completions);
         due + u64::from(RESERVED_COMPLETIONS) <= u64::from(self.completions_max.get())
+            || sabotaged(Sabotage::CompletionBudgetIgnored)
     }
 
     fn start(&self, sqe: Sqe, mut held: Held, effect: Effect) -> Key {
@@ -169,7 +171,9 @@ impl Port {
         if news.copied {
             self.counters.zero_copy_copied.bump();
         }
-        self.counters.completions_due.sub(news.completions_retired.into());
+        if !sabotaged(Sabotage::PlaceHeldUntilPolled) {
+            self.counters.completions_due.sub(news.completions_retired.into());
+        }
         if news.terminal {
             self.counters.ops_in_flight.sub(1);
             self.counters.ops_completed.bump();
@@ -310,6 +314,9 @@ impl Future for Op {
         match answer {
             Ok(outcome) => {
                 self.state = State::Done;
+                if sabotaged(Sabotage::PlaceHeldUntilPolled) {
+                    self.port.counters.completions_due.sub(1);
+                }
                 Poll::Ready(outcome)
             }
             Err(_waker_of_before) => Poll::Pending,

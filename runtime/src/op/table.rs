@@ -1,12 +1,14 @@
 //! The slots: a slab with generations, so that a stale completion is seen and not believed.
 
 use std::io;
+use std::mem::forget;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::task::Waker;
 
 use slab::Slab;
 
 use super::{Aftermath, Effect, Held, Outcome};
+use crate::fault::{Sabotage, sabotaged};
 use crate::sys::ring::Cqe;
 use crate::sys::sqe::Sqe;
 
@@ -149,7 +151,9 @@ impl Table {
             copied,
         };
         if slot.terminal && slot.abandoned {
-            let slot = self.slots.remove(key.place());
+            let mut slot = self.slots.remove(key.place());
+            forget(slot.opened.take_if(|_| sabotaged(Sabotage::OrphanDescriptorLeaked)));
+            forget(slot.held.memory.take_if(|_| sabotaged(Sabotage::OrphanLeaseLost)));
             after.released.push((slot.held, slot.opened));
         }
         Some(news)
@@ -182,6 +186,7 @@ impl Table {
             return Abandoned::Over(Some((slot.held, slot.opened)));
         }
         slot.abandoned = true;
+        drop(slot.held.memory.take_if(|_| sabotaged(Sabotage::BufferFreedOnDrop)));
         Abandoned::Orphan(slot.waker.take())
     }
 }

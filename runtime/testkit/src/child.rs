@@ -70,6 +70,33 @@ pub fn observe_child(test_name: &str, budget: Duration, body: impl FnOnce()) -> 
     }
 }
 
+/// What a detector does when the bug is there that it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bite {
+    /// The body panics or aborts, and these words are in what it prints.
+    Says(&'static str),
+    /// The body does not end within this time, and would not in any.
+    Hangs(Duration),
+}
+
+/// Runs `body` in a child process and insists that its detector bites: that it fails in this way and
+/// in no other.
+///
+/// # Panics
+///
+/// When the body runs to its end, or fails in another way.
+#[track_caller]
+pub fn assert_bites(test_name: &str, bite: Bite, body: impl FnOnce()) {
+    let budget = if let Bite::Hangs(limit) = bite { limit } else { BUDGET_DEFAULT };
+    let report = observe_child(test_name, budget, body);
+    let bitten = match (bite, report.end) {
+        (Bite::Says(words), ChildEnd::Failed(_)) => report.output.contains(words),
+        (Bite::Hangs(_), ChildEnd::TimedOut(_)) => true,
+        _ => false,
+    };
+    assert!(bitten, "no bite of the kind {bite:?}: {report}");
+}
+
 /// How a child ended, and what it printed.
 #[derive(Debug)]
 pub struct ChildReport {
@@ -199,6 +226,14 @@ mod tests {
     fn a_wrong_name_is_a_failure_not_an_empty_success() {
         let report = observe_child("child::tests::no_such_test", LIMIT, || ());
         assert_eq!(report.end, ChildEnd::NeverRan, "{report}");
+    }
+
+    #[test]
+    fn a_bite_is_known_by_its_words_or_by_a_hang() {
+        let name = "child::tests::a_bite_is_known_by_its_words_or_by_a_hang";
+        assert_bites(name, Bite::Says("teeth"), || panic!("teeth"));
+        let another = catch_unwind(|| assert_bites(name, Bite::Says("claws"), || ()));
+        assert!(another.is_err());
     }
 
     #[test]

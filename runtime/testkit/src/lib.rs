@@ -37,6 +37,6 @@ pub mod quarantine;
 pub use budget::Budget;
 pub use canary::Checker;
 pub use census::Census;
-pub use child::{observe_child, run_in_child, run_in_child_within};
+pub use child::{Bite, assert_bites, observe_child, run_in_child, run_in_child_within};
 pub use peer::{Behaviour, Received, Receiver};
 pub use quarantine::Quarantine;

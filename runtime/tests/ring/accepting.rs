@@ -17,39 +17,43 @@ fn descriptors_open() -> u64 {
 // bun#32705, ioxide#222: out of descriptors meant millions of failed accepts.
 #[test]
 fn accepting_pauses_when_descriptors_run_out_and_goes_on() {
-    run_in_child("accepting::accepting_pauses_when_descriptors_run_out_and_goes_on", || {
-        let _budget = budget();
-        let runtime = Runtime::with_config(small()).unwrap();
-        runtime.block_on(async {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-            let address = listener.local_address().unwrap();
-            let clients: Vec<_> =
-                (0..10).map(|_| StdTcpStream::connect(address).unwrap()).collect();
-            let before = getrlimit(Resource::Nofile);
-            let current = Some(descriptors_open() + 3);
-            setrlimit(Resource::Nofile, Rlimit { current, ..before }).unwrap();
-            let mut accepted = Vec::new();
-            let pause = Duration::from_millis(400);
-            while let Ok(stream) = time::timeout(pause, listener.accept()).await {
-                accepted.push(stream.unwrap());
-            }
-            assert!(accepted.len() < clients.len(), "the limit was reached");
-            let pauses = stats().unwrap().accept_pauses;
-            assert!((1..=10).contains(&pauses), "{pauses} pauses in {pause:?}: no spinning");
-            let enters = stats().unwrap().enters;
-            assert!(enters < 200, "{enters} enters");
-            // Room again: those that wait in the backlog are accepted.
-            let waiting = clients.len() - accepted.len();
-            drop(accepted);
-            for _ in 0..waiting {
-                let stream = time::timeout(10 * pause, listener.accept()).await.unwrap();
-                drop(stream.unwrap());
-            }
-            setrlimit(Resource::Nofile, before).unwrap();
-            drop(clients);
-        });
-        assert_settled(&runtime);
+    run_in_child(
+        "accepting::accepting_pauses_when_descriptors_run_out_and_goes_on",
+        run_out_of_descriptors,
+    );
+}
+
+pub(crate) fn run_out_of_descriptors() {
+    let _budget = budget();
+    let runtime = Runtime::with_config(small()).unwrap();
+    runtime.block_on(async {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = listener.local_address().unwrap();
+        let clients: Vec<_> = (0..10).map(|_| StdTcpStream::connect(address).unwrap()).collect();
+        let before = getrlimit(Resource::Nofile);
+        let current = Some(descriptors_open() + 3);
+        setrlimit(Resource::Nofile, Rlimit { current, ..before }).unwrap();
+        let mut accepted = Vec::new();
+        let pause = Duration::from_millis(400);
+        while let Ok(stream) = time::timeout(pause, listener.accept()).await {
+            accepted.push(stream.unwrap());
+        }
+        assert!(accepted.len() < clients.len(), "the limit was reached");
+        let pauses = stats().unwrap().accept_pauses;
+        assert!((1..=10).contains(&pauses), "{pauses} pauses in {pause:?}: no spinning");
+        let enters = stats().unwrap().enters;
+        assert!(enters < 200, "{enters} enters");
+        // Room again: those that wait in the backlog are accepted.
+        let waiting = clients.len() - accepted.len();
+        drop(accepted);
+        for _ in 0..waiting {
+            let stream = time::timeout(10 * pause, listener.accept()).await.unwrap();
+            drop(stream.unwrap());
+        }
+        setrlimit(Resource::Nofile, before).unwrap();
+        drop(clients);
     });
+    assert_settled(&runtime);
 }
 
 // The errno of a failed connection can also be that of a filter, which refuses every call.

@@ -142,58 +142,87 @@ fn a_wake_is_not_lost_while_enters_are_refused() {
 // tokio#7979, tokio-uring#129, compio#315: a cancelled open completed anyway and leaked.
 #[test]
 fn a_dropped_open_closes_its_descriptor() {
-    run_in_child("drops::a_dropped_open_closes_its_descriptor", || {
-        let _budget = budget();
-        let runtime = Runtime::with_config(small()).unwrap();
-        let before = Census::take();
-        runtime.block_on(async {
-            for round in 0..2000u32 {
-                if round % 2 == 0 {
-                    start_and_drop(File::open("/proc/self/exe")).await;
-                } else {
-                    let mut open = Box::pin(File::open("/proc/self/exe"));
-                    once(open.as_mut()).await;
-                    nop().await.unwrap();
-                    drop(open);
-                }
+    run_in_child("drops::a_dropped_open_closes_its_descriptor", drop_opens);
+}
+
+pub(crate) fn drop_opens() {
+    let _budget = budget();
+    let runtime = Runtime::with_config(small()).unwrap();
+    let before = Census::take();
+    runtime.block_on(async {
+        for round in 0..2000u32 {
+            if round % 2 == 0 {
+                start_and_drop(File::open("/proc/self/exe")).await;
+            } else {
+                let mut open = Box::pin(File::open("/proc/self/exe"));
+                once(open.as_mut()).await;
+                nop().await.unwrap();
+                drop(open);
             }
-            nothing_in_flight_within(SOON).await;
-        });
-        assert_settled(&runtime);
-        assert_eq!(before.fds_named("/"), Census::take().fds_named("/"));
+        }
+        nothing_in_flight_within(SOON).await;
     });
+    assert_settled(&runtime);
+    let left = Census::take().fds_named("/") - before.fds_named("/");
+    assert_eq!(left, 0, "descriptors are left open");
 }
 
 // foyer#1286, liburing#733: the buffer lived in the future, and the kernel wrote after its drop.
 #[test]
 fn a_buffer_outlives_the_future_that_was_dropped() {
-    run_in_child("drops::a_buffer_outlives_the_future_that_was_dropped", || {
-        let _budget = budget();
-        let runtime = Runtime::with_config(small()).unwrap();
-        runtime.block_on(async {
-            for round in 0..300u32 {
-                let (slow, mut writer) = slow_file();
-                let mut read = Box::pin(slow.read_at(vec![0; 4000], 0, 4000, 0));
-                once(read.as_mut()).await;
-                if round % 3 > 0 {
-                    nop().await.unwrap();
-                }
-                drop(read);
-                writer.write_all(&[0xaa; 4000]).unwrap();
-                if round % 2 == 0 {
-                    nop().await.unwrap();
-                }
+    run_in_child("drops::a_buffer_outlives_the_future_that_was_dropped", drop_reads);
+}
+
+pub(crate) fn drop_reads() {
+    let _budget = budget();
+    let runtime = Runtime::with_config(small()).unwrap();
+    runtime.block_on(async {
+        for round in 0..300u32 {
+            let (slow, mut writer) = slow_file();
+            let mut read = Box::pin(slow.read_at(vec![0; 4000], 0, 4000, 0));
+            once(read.as_mut()).await;
+            if round % 3 > 0 {
+                nop().await.unwrap();
             }
+            drop(read);
+            writer.write_all(&[0xaa; 4000]).unwrap();
+            if round % 2 == 0 {
+                nop().await.unwrap();
+            }
+        }
+        nothing_in_flight_within(SOON).await;
+    });
+    assert_settled(&runtime);
+    Quarantine::verify().unwrap();
+}
+
+// The same for a lease: whoever is given the buffer next must not get what the kernel still writes.
+#[test]
+pub(crate) fn a_dropped_read_writes_into_nobodys_buffer() {
+    on_a_ring_with(small(), async {
+        let file = canary_file(4096);
+        for round in 0..100u32 {
+            let (slow, mut writer) = slow_file();
+            let mut read = Box::pin(slow.read_at(lease(4096).await.unwrap(), 0, 4096, 0));
+            once(read.as_mut()).await;
+            if round % 2 == 0 {
+                nop().await.unwrap();
+            }
+            drop(read);
+            let mut next = lease(4096).await.unwrap();
+            assert_eq!(file.try_read(&mut next, 0, 4096).unwrap(), 4096);
+            writer.write_all(&[0xaa; 4096]).unwrap();
             nothing_in_flight_within(SOON).await;
-        });
-        assert_settled(&runtime);
-        Quarantine::verify().unwrap();
+            if let Err(foreign) = canary::Checker::new(2, 0).feed(&next) {
+                panic!("a foreign byte: {foreign}");
+            }
+        }
     });
 }
 
 // compio#746: a cancelled op never gave its buffer back.
 #[test]
-fn a_dropped_op_returns_its_lease() {
+pub(crate) fn a_dropped_op_returns_its_lease() {
     let config = Config { buffers: vec![BufferClass { bytes: 4096, count: 2 }], ..small() };
     on_a_ring_with(config, async {
         for _ in 0..200 {
@@ -208,7 +237,7 @@ fn a_dropped_op_returns_its_lease() {
 
 // compio: a cancel was lost when the submission queue was full.
 #[test]
-fn no_cancel_is_lost_on_a_full_queue() {
+pub(crate) fn no_cancel_is_lost_on_a_full_queue() {
     on_a_ring_with(Config { completion_entries: 2048, ..small() }, async {
         let pairs: Vec<_> = (0..500).map(|_| pair()).collect();
         let mut waits: Vec<_> = pairs.iter().map(|(ours, _)| Box::pin(ours.readable())).collect();
@@ -225,7 +254,7 @@ fn no_cancel_is_lost_on_a_full_queue() {
 
 // Our own: the cancel was pushed before the op that it was for, and found nothing.
 #[test]
-fn a_cancel_does_not_overtake_its_op() {
+pub(crate) fn a_cancel_does_not_overtake_its_op() {
     on_a_ring_with(small(), async {
         let (ours, _theirs) = pair();
         start_and_drop(ours.readable()).await;
@@ -264,7 +293,7 @@ fn a_cancelled_op_that_was_never_submitted_just_ends() {
 
 // liburing#412, curvine#1002: what an aborted splice had left in a pipe reached the next client.
 #[test]
-fn a_pipe_with_residue_is_destroyed() {
+pub(crate) fn a_pipe_with_residue_is_destroyed() {
     on_a_ring_with(small(), async {
         let file = canary_file(10_000);
         let mut pipe = lend_pipe().unwrap().unwrap();
@@ -306,9 +335,31 @@ fn completions_never_overflow() {
     });
 }
 
+// The same for many that end in the same moment, where the kernel posts all that it has: one after
+// the other they would never fill the queue.
+#[test]
+pub(crate) fn completions_that_come_together_never_overflow() {
+    let config = Config { best_setup: Setup::CoopTaskrun, tasks_per_turn: 10_000, ..small() };
+    on_a_ring_with(config, async {
+        let (ours, mut theirs) = pair();
+        let ours = Rc::new(ours);
+        let wait = |ours: Rc<UnixStream>| async move { ours.readable().await };
+        let waits: Vec<_> = (0..500).map(|_| spawn(wait(Rc::clone(&ours)))).collect();
+        // Not by an op: there is no room for one.
+        time::sleep(Duration::from_millis(1)).await;
+        theirs.write_all(b"x").unwrap();
+        for wait in waits {
+            wait.await.unwrap().unwrap();
+        }
+        let overflowed = stats().unwrap().completions_overflowed;
+        assert_eq!(overflowed, 0, "the completion queue overflowed");
+        assert!(stats().unwrap().ops_waited > 0);
+    });
+}
+
 // neon tokio-epoll-uring#60: a completed op that nobody polled kept its slot, and all others waited.
 #[test]
-fn a_completed_op_that_is_never_polled_blocks_nobody() {
+pub(crate) fn a_completed_op_that_is_never_polled_blocks_nobody() {
     on_a_ring_with(small(), async {
         let mut forgotten: Vec<_> = (0..192).map(|_| Box::pin(nop())).collect();
         for op in &mut forgotten {
@@ -324,38 +375,40 @@ fn a_completed_op_that_is_never_polled_blocks_nobody() {
 // lalinsky/zio#630: an inline splice to a closed socket killed the process.
 #[test]
 fn a_closed_peer_is_an_error_and_no_signal() {
-    run_in_child("drops::a_closed_peer_is_an_error_and_no_signal", || {
-        let _budget = budget();
-        // A handler stands for the default disposition, which would end the process: Rust's own
-        // start-up ignores the signal.
-        let seen = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        signal_hook::flag::register(libc::SIGPIPE, std::sync::Arc::clone(&seen)).unwrap();
-        let raised = || seen.swap(false, std::sync::atomic::Ordering::SeqCst);
-        // In a thread without a ring, so that it is known that the handler would tell.
-        let thread = std::thread::spawn(|| {
-            let (reader, mut writer) = pipe().unwrap();
-            drop(reader);
-            drop(writer.write(b"x"));
-        });
-        thread.join().unwrap();
-        assert!(raised());
-        on_a_ring(async {
-            let file = canary_file(10_000);
-            let (stream, peer) = pair();
-            drop(peer);
-            let mut pipe = lend_pipe().unwrap().unwrap();
-            file.try_fill(&mut pipe, 0, 5000).unwrap();
-            let outcomes = [
-                stream.try_drain(&mut pipe, false).map(drop),
-                stream.try_sendfile(std::os::fd::AsFd::as_fd(&file), 0, 5000).map(drop),
-                stream.try_send(&[std::io::IoSlice::new(b"x")], false).map(drop),
-                stream.send(vec![1u8], 0, false).unwrap().await.0.map(drop),
-                stream.drain(pipe, false).unwrap().await.0.map(drop),
-            ];
-            for outcome in outcomes {
-                assert_eq!(outcome.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
-            }
-        });
-        assert!(!raised());
+    run_in_child("drops::a_closed_peer_is_an_error_and_no_signal", send_to_closed_peers);
+}
+
+pub(crate) fn send_to_closed_peers() {
+    let _budget = budget();
+    // A handler stands for the default disposition, which would end the process: Rust's own
+    // start-up ignores the signal.
+    let seen = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    signal_hook::flag::register(libc::SIGPIPE, std::sync::Arc::clone(&seen)).unwrap();
+    let raised = || seen.swap(false, std::sync::atomic::Ordering::SeqCst);
+    // In a thread without a ring, so that it is known that the handler would tell.
+    let thread = std::thread::spawn(|| {
+        let (reader, mut writer) = pipe().unwrap();
+        drop(reader);
+        drop(writer.write(b"x"));
     });
+    thread.join().unwrap();
+    assert!(raised());
+    on_a_ring(async {
+        let file = canary_file(10_000);
+        let (stream, peer) = pair();
+        drop(peer);
+        let mut pipe = lend_pipe().unwrap().unwrap();
+        file.try_fill(&mut pipe, 0, 5000).unwrap();
+        let outcomes = [
+            stream.try_drain(&mut pipe, false).map(drop),
+            stream.try_sendfile(std::os::fd::AsFd::as_fd(&file), 0, 5000).map(drop),
+            stream.try_send(&[std::io::IoSlice::new(b"x")], false).map(drop),
+            stream.send(vec![1u8], 0, false).unwrap().await.0.map(drop),
+            stream.drain(pipe, false).unwrap().await.0.map(drop),
+        ];
+        for outcome in outcomes {
+            assert_eq!(outcome.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+        }
+    });
+    assert!(!raised(), "SIGPIPE was raised");
 }

@@ -106,7 +106,7 @@ fn a_short_count_at_any_place_is_no_error_and_is_counted() {
 }
 
 #[test]
-fn an_interrupted_splice_costs_the_pipe() {
+pub(crate) fn an_interrupted_splice_costs_the_pipe() {
     const ERESTARTSYS: i32 = 512;
     for errno in [libc::ECANCELED, libc::EINTR, ERESTARTSYS] {
         on_a_ring_with(small(), async {

@@ -119,40 +119,42 @@ fn odd_sizes_of_queues_are_made_to_fit() {
 // liburing#420, #293: the threads of the kernel multiplied.
 #[test]
 fn the_kernels_threads_are_capped() {
-    run_in_child("limits::the_kernels_threads_are_capped", || {
-        let _budget = budget();
-        let config = Config { bounded_workers_max: 2, unbounded_workers_max: 3, ..small() };
-        let runtime = Runtime::with_config(config).unwrap();
-        runtime.block_on(async {
-            // Making a file durable waits in a thread for the disk; a splice always takes one.
-            let content = vec![1; 2 << 20];
-            let tasks: Vec<_> = (0..16)
-                .map(|_| {
-                    let mut file = tempfile::tempfile().unwrap();
-                    file.write_all(&content).unwrap();
-                    let file = File::from_std(file);
-                    spawn(async move {
-                        if let Ok(pipe) = lend_pipe().unwrap() {
-                            file.fill(pipe, 0, 60_000).unwrap().await.0.unwrap();
-                        }
-                        file.sync_all().await.unwrap();
-                    })
+    run_in_child("limits::the_kernels_threads_are_capped", wait_in_threads);
+}
+
+pub(crate) fn wait_in_threads() {
+    let _budget = budget();
+    let config = Config { bounded_workers_max: 2, unbounded_workers_max: 3, ..small() };
+    let runtime = Runtime::with_config(config).unwrap();
+    runtime.block_on(async {
+        // Making a file durable waits in a thread for the disk; a splice always takes one.
+        let content = vec![1; 2 << 20];
+        let tasks: Vec<_> = (0..16)
+            .map(|_| {
+                let mut file = tempfile::tempfile().unwrap();
+                file.write_all(&content).unwrap();
+                let file = File::from_std(file);
+                spawn(async move {
+                    if let Ok(pipe) = lend_pipe().unwrap() {
+                        file.fill(pipe, 0, 60_000).unwrap().await.0.unwrap();
+                    }
+                    file.sync_all().await.unwrap();
                 })
-                .collect();
-            let mut most = 0;
-            for task in tasks {
-                task.await.unwrap();
-                // They stay for some seconds after their work.
-                most = most.max(Census::take().threads_named("iou-wrk-"));
-            }
-            assert!((1..=5).contains(&most), "{most} threads");
-        });
-        assert_settled(&runtime);
+            })
+            .collect();
+        let mut most = 0;
+        for task in tasks {
+            task.await.unwrap();
+            // They stay for some seconds after their work.
+            most = most.max(Census::take().threads_named("iou-wrk-"));
+        }
+        assert!((1..=5).contains(&most), "{most} threads of the kernel");
     });
+    assert_settled(&runtime);
 }
 
 #[test]
-fn pipes_are_bounded_by_count_and_by_bytes() {
+pub(crate) fn pipes_are_bounded_by_count_and_by_bytes() {
     on_a_ring_with(Config { pipes_max: 3, pipe_bytes: 100_000, ..small() }, async {
         let pipes: Vec<_> = (0..3).map(|_| lend_pipe().unwrap().unwrap()).collect();
         assert_eq!(lend_pipe().unwrap().unwrap_err(), PipeRefusal::AllLent);

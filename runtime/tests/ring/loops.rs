@@ -226,7 +226,7 @@ struct Line {
 }
 
 #[test]
-fn no_wake_is_lost_in_a_storm_from_four_threads() {
+pub(crate) fn no_wake_is_lost_in_a_storm_from_four_threads() {
     const ROUNDS: u64 = 4000;
     on_a_ring(async {
         let lines: Vec<Arc<Line>> = (0..4).map(|_| Arc::default()).collect();

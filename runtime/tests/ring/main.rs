@@ -11,6 +11,8 @@ mod drops;
 mod embedded;
 #[cfg(feature = "fault")]
 mod faults;
+#[cfg(feature = "fault")]
+mod guards;
 mod handles;
 mod limits;
 mod loops;

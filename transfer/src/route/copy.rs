@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::pin::pin;
 
 use ringway_runtime::fs::File;
-use ringway_runtime::{Lease, lease, yield_now};
+use ringway_runtime::{Lease, lease};
 
 use super::{Ready, Run};
 use crate::error::errno::{EINVAL, ENOMEM, EOPNOTSUPP};
@@ -34,7 +34,6 @@ pub(super) struct Copying {
 
 pub(super) async fn drive(run: &mut Run<'_>) -> Result<(), TransferError> {
     let mut copying = Copying::default();
-    let mut turn_began = 0;
     loop {
         run.watch.check().map_err(|kind| run.fail(kind))?;
         match run.progress.next(run.limits.quantum_bytes) {
@@ -45,11 +44,7 @@ pub(super) async fn drive(run: &mut Run<'_>) -> Result<(), TransferError> {
                 copying.batch(run, allowed).await?;
             }
         }
-        let sent = run.progress.accepted();
-        if sent - turn_began >= run.limits.quantum_bytes {
-            turn_began = sent;
-            yield_now().await;
-        }
+        run.give_way().await;
     }
 }
 

@@ -7,7 +7,7 @@
 
 use ringway_runtime::fs::{File, Filling};
 use ringway_runtime::net::Stream;
-use ringway_runtime::{PipeLease, PipeRefusal, lend_pipe, yield_now};
+use ringway_runtime::{PipeLease, PipeRefusal, lend_pipe};
 
 use super::copy::Copying;
 use super::{Ready, Run, copy};
@@ -38,7 +38,6 @@ enum Course {
 
 pub(super) async fn drive(run: &mut Run<'_>) -> Result<(), TransferError> {
     let mut splicing = Splicing::default();
-    let mut turn_began = 0;
     loop {
         run.watch.check().map_err(|kind| run.fail(kind))?;
         match run.progress.next(run.limits.quantum_bytes) {
@@ -59,12 +58,7 @@ pub(super) async fn drive(run: &mut Run<'_>) -> Result<(), TransferError> {
                 }
             }
         }
-        // One client takes one quantum at a time.
-        let sent = run.progress.accepted();
-        if sent - turn_began >= run.limits.quantum_bytes {
-            turn_began = sent;
-            yield_now().await;
-        }
+        run.give_way().await;
     }
 }
 
