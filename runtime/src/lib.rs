@@ -46,6 +46,7 @@ mod driver;
 mod error;
 mod executor;
 #[cfg_attr(not(feature = "fault"), doc(hidden))]
+#[cfg_attr(not(feature = "fault"), doc(hidden))]
 pub mod fault;
 pub mod fs;
 mod local;
