@@ -30,6 +30,8 @@ struct Seat {
 pub(crate) struct Tasks {
     seats: RefCell<Slab<Seat>>,
     ready: RefCell<VecDeque<TaskId>>,
+    /// Those who gave way: they are woken when the ring has had its turn.
+    yielded: RefCell<Vec<Waker>>,
     main_ready: Cell<bool>,
     generation: Cell<u64>,
     remote: Arc<Remote>,
@@ -41,6 +43,7 @@ impl Tasks {
         Self {
             seats: RefCell::default(),
             ready: RefCell::default(),
+            yielded: RefCell::default(),
             main_ready: Cell::new(false),
             generation: Cell::new(0),
             remote,
@@ -62,7 +65,24 @@ impl Tasks {
     }
 
     pub(crate) fn has_ready(&self) -> bool {
-        self.main_ready.get() || !self.ready.borrow().is_empty()
+        self.main_ready.get()
+            || !self.ready.borrow().is_empty()
+            || !self.yielded.borrow().is_empty()
+    }
+
+    /// Wakes in the next turn, behind whoever is ready then.
+    fn wake_next_turn(&self, waker: Waker) {
+        self.yielded.borrow_mut().push(waker);
+    }
+
+    fn wake_yielded(&self) {
+        let mut yielded = self.yielded.take();
+        yielded.drain(..).for_each(Waker::wake);
+        // The memory is kept for the next ones, unless waking has brought some already.
+        let mut kept = self.yielded.borrow_mut();
+        if kept.is_empty() {
+            *kept = yielded;
+        }
     }
 
     /// Starts a task; it runs in this turn or the next.
@@ -94,6 +114,7 @@ impl Tasks {
 
     /// Runs up to `limit` ready tasks.
     pub(crate) fn run(&self, limit: u32) {
+        self.wake_yielded();
         for _ in 0..limit {
             let Some(id) = self.ready.borrow_mut().pop_front() else { return };
             self.run_one(id);
@@ -157,6 +178,7 @@ impl Tasks {
             tasks.for_each(|task| self.discard(task));
         }
         self.ready.borrow_mut().clear();
+        drop(self.yielded.take());
     }
 }
 
@@ -172,14 +194,19 @@ pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
     handle.expect("spawn must be called inside of a ring: see Runtime::spawn")
 }
 
-/// Lets the other tasks of this ring run first.
+/// Lets the other tasks of this ring run first, those too for which the kernel has news by now.
 pub async fn yield_now() {
     let mut yielded = false;
     std::future::poll_fn(|context| {
         if std::mem::replace(&mut yielded, true) {
             return Poll::Ready(());
         }
-        context.waker().wake_by_ref();
+        // Woken at once it would run again in this very turn, and again, and the ring would wait.
+        let waker = context.waker().clone();
+        let deferred = local::with(|local| local.tasks.wake_next_turn(waker));
+        if deferred.is_none() {
+            context.waker().wake_by_ref();
+        }
         Poll::Pending
     })
     .await;

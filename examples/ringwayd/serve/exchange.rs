@@ -15,6 +15,9 @@ use super::server::Server;
 use crate::access_log::{Entry, RequestLine};
 use crate::http::{self, Answer, Begun, Body, FileSlice, Request, Status};
 
+/// Room for the head of a usual answer, in bytes: it then grows without being moved.
+const HEAD_USUAL: usize = 512;
+
 /// How an exchange ended, as far as the connection is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -104,7 +107,7 @@ impl Exchange<'_, '_> {
         // A transfer keeps its own time.
         link.seat.allow_all();
         let parts = Parts::new()
-            .bytes(std::mem::take(reply))
+            .bytes(std::mem::replace(reply, Vec::with_capacity(HEAD_USUAL)))
             .file_as_seen(&open.file, slice.start..slice.start + slice.len, open.seen);
         let outcome = transfer_file(parts, &mut link.stream)
             .limits(self.server.transfer_limits.clone())

@@ -16,24 +16,24 @@ use ringway_testkit::Checker;
 use crate::support::tcp_pair;
 
 /// What became of them.
-pub struct Fanned {
-    pub receipts: Vec<Receipt>,
+pub(crate) struct Fanned {
+    pub(crate) receipts: Vec<Receipt>,
     /// The most pipes that there were at once, and the most bytes in all of them.
-    pub pipes_max: u64,
-    pub pipe_bytes_max: u64,
-    pub stats: Stats,
-    pub took: Duration,
+    pub(crate) pipes_max: u64,
+    pub(crate) pipe_bytes_max: u64,
+    pub(crate) stats: Stats,
+    pub(crate) took: Duration,
 }
 
 /// Connections, made before anything is short.
-pub struct Fan {
+pub(crate) struct Fan {
     ours: Vec<TcpStream>,
     theirs: Vec<StdStream>,
     pause: Duration,
 }
 
 impl Fan {
-    pub fn new(count: usize) -> Self {
+    pub(crate) fn new(count: usize) -> Self {
         let (ours, theirs): (Vec<_>, Vec<_>) = (0..count)
             .map(|_| {
                 let (ours, theirs) = tcp_pair();
@@ -47,13 +47,13 @@ impl Fan {
     }
 
     /// Lets the receivers begin later than the transfers.
-    pub fn receiving_after(self, pause: Duration) -> Self {
+    pub(crate) fn receiving_after(self, pause: Duration) -> Self {
         Self { pause, ..self }
     }
 
     /// Sends `len` canary bytes of file `id` over each, as `way` says for its number, and checks
     /// every byte that arrives.
-    pub async fn send(
+    pub(crate) async fn send(
         self,
         file: &File,
         (id, len): (u64, u64),
@@ -95,7 +95,7 @@ impl Fan {
 
 impl Fanned {
     /// How many transfers fell back to what, and why.
-    pub fn fallbacks(&self) -> BTreeMap<String, usize> {
+    pub(crate) fn fallbacks(&self) -> BTreeMap<String, usize> {
         let mut counted = BTreeMap::new();
         for fallback in self.receipts.iter().flat_map(|receipt| &receipt.fallbacks) {
             *counted.entry(format!("{} ({})", fallback.what, fallback.why)).or_default() += 1;
@@ -104,7 +104,7 @@ impl Fanned {
     }
 
     /// How many transfers ended by each route.
-    pub fn routes(&self) -> BTreeMap<String, usize> {
+    pub(crate) fn routes(&self) -> BTreeMap<String, usize> {
         let mut counted = BTreeMap::new();
         for receipt in &self.receipts {
             *counted.entry(format!("{} ({})", receipt.route, receipt.mode)).or_default() += 1;
@@ -114,7 +114,7 @@ impl Fanned {
 
     /// Insists that nothing is left in the ring, and that no completion had to wait in the kernel.
     #[track_caller]
-    pub fn assert_clean(&self) {
+    pub(crate) fn assert_clean(&self) {
         let stats = &self.stats;
         assert_eq!((stats.pipes_lent, stats.leases, stats.tasks), (0, 0, 0), "{stats:?}");
         assert_eq!((stats.completions_overflowed, stats.completions_stale), (0, 0), "{stats:?}");

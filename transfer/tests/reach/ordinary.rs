@@ -14,7 +14,7 @@ const CHILD: &str = "RINGWAY_REACH_CHILD";
 /// Runs the body of a test in a process of its own, as a user that has no privileges and no other
 /// process: what is counted for each user, nobody else uses up. `number` tells the tests apart.
 #[track_caller]
-pub fn as_ordinary_user(test_name: &str, number: u32, limit: Duration, body: impl FnOnce()) {
+pub(crate) fn as_ordinary_user(test_name: &str, number: u32, limit: Duration, body: impl FnOnce()) {
     if std::env::var(CHILD).is_ok_and(|name| name == test_name) {
         assert!(!getuid().is_root());
         let _budget = Budget::new(limit);
@@ -63,7 +63,7 @@ fn world_folder() -> TempDir {
 }
 
 /// A canary file in a folder of this user.
-pub fn own_file(id: u64, len: u64) -> (TempDir, PathBuf) {
+pub(crate) fn own_file(id: u64, len: u64) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("canary");
     ringway_testkit::canary::write_file(&path, id, len).unwrap();
