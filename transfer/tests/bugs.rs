@@ -252,7 +252,7 @@ fn a_transfer_after_an_abandoned_one_begins_with_its_own_first_byte() {
             assert_eq!(receipt.await.unwrap().bytes, 20_000);
             tap.take_canary(OTHER, 0, 20_000);
         });
-        drop(stream);
+        support::end(stream);
         assert_eq!(tap.finish(), 0);
     }
 }
@@ -273,9 +273,8 @@ fn handles_closed_early_cut_nothing_off() {
             // The caller's handle goes before the first byte, and the socket with the last one.
             drop(file);
             assert_eq!(transfer.await.unwrap().bytes, 3_000_000);
-            drop(stream);
+            support::end(stream);
         });
-        close(&runtime, ());
         receiver.join().unwrap().assert_complete(3_000_000);
     }
 }
@@ -315,7 +314,7 @@ fn transfers_that_nobody_polls_hold_up_nobody() {
         for (mut stream, mut peer) in connections {
             stream.settle().await;
             let sent = stream.accepted();
-            drop(stream);
+            support::end(stream);
             let mut bytes = Vec::new();
             peer.read_to_end(&mut bytes).unwrap();
             assert_eq!(bytes.len() as u64, sent);

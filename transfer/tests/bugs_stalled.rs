@@ -151,7 +151,7 @@ fn a_peer_that_stalls_again_and_again_gets_every_byte_once() {
                 let limits = Limits::default().with_stall_hold(Duration::from_micros(500));
                 transfer_file(&file, &mut stream).limits(limits).route(route).mode(mode).await
             });
-            drop(stream);
+            support::end(stream);
             assert_eq!(reader.join().unwrap(), BODY);
             let receipt = receipt.unwrap();
             assert!(receipt.rewinds > 0 && receipt.discarded_bytes > 0, "{receipt}");

@@ -83,7 +83,7 @@ fn a_wait_given_up_keeps_no_socket_open_when_the_loop_stands_still() {
             }
         });
     }
-    drop(stream);
+    support::end(stream);
     assert_eq!(theirs.read(&mut [0]).unwrap(), 0, "the peer sees the end");
 }
 
@@ -181,7 +181,7 @@ fn settled_prefix(tap: Tap, stream: TcpStream) -> u64 {
     assert!(!stream.is_sending(), "the runtime waited for its ops");
     let sent = stream.accepted();
     tap.take_prefix(whole(), sent);
-    drop(stream);
+    support::end(stream);
     assert_eq!(tap.finish(), 0);
     sent
 }

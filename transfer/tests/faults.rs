@@ -113,11 +113,11 @@ fn torture(rounds: usize) {
             // A reader with little room, so that the socket is full again and again.
             let (mut stream, tap) = tap_unix(Appetite::Greedy, 12 << 10);
             runtime.block_on(scene.torture(&mut stream, &tap, &file, &mut tally));
-            drop(stream);
+            support::end(stream);
             assert_eq!(tap.finish(), 0, "bytes that nobody had counted");
             let (mut stream, tap) = tap_tcp(Appetite::Greedy, 1 << 20);
             runtime.block_on(scene.torture(&mut stream, &tap, &file, &mut tally));
-            drop(stream);
+            support::end(stream);
             assert_eq!(tap.finish(), 0, "bytes that nobody had counted");
         }
     }

@@ -42,12 +42,12 @@ pub fn drop_everywhere(count: u64) {
                 let room = if appetite == Appetite::Greedy { 1 << 20 } else { 16 << 10 };
                 let (mut stream, tap) = tap_tcp(appetite, room);
                 runtime.block_on(sweep(&mut stream, &tap, appetite, &file, &mut tally));
-                drop(stream);
+                crate::support::end(stream);
                 assert_eq!(tap.finish(), 0, "bytes that nobody had counted");
             }
             let (mut stream, tap) = tap_unix(appetite, 16 << 10);
             runtime.block_on(sweep(&mut stream, &tap, appetite, &file, &mut tally));
-            drop(stream);
+            crate::support::end(stream);
             assert_eq!(tap.finish(), 0, "bytes that nobody had counted");
         }
     }

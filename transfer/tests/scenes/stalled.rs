@@ -74,7 +74,7 @@ pub async fn healthy(file: &File, (route, mode): (Route, Mode), offset: u64) {
     let (mut stream, receiver) = support::tcp(expecting(FILE, offset));
     let transfer = transfer_file(file, &mut stream).range(offset..BODY);
     transfer.route(route).mode(mode).await.unwrap();
-    drop(stream);
+    support::end(stream);
     // The loop turns on meanwhile: an op that was given up may hold the socket for a moment.
     while !receiver.is_finished() {
         sleep(Duration::from_millis(1)).await;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ringway::runtime::net::{TcpStream, UnixStream};
+use ringway::runtime::net::{Stream, TcpStream, UnixStream};
 use ringway::runtime::time::sleep;
 use ringway::runtime::{Runtime, Stats, stats, yield_now};
 use ringway_testkit::child::{ChildEnd, observe_child};
@@ -64,8 +64,8 @@ pub fn tcp_pair() -> (std::net::TcpStream, std::net::TcpStream) {
 /// Closes a stream for its peer too. A worker of the kernel lets go of the socket a little after its
 /// splice has completed, and only when the ring is entered again; a loop that stands still after
 /// `block_on` would leave the peer without an end.
-pub fn close<S>(runtime: &Runtime, stream: S) {
-    drop(stream);
+pub fn close(runtime: &Runtime, stream: impl std::ops::Deref<Target = Stream>) {
+    super::end(stream);
     runtime.block_on(sleep(Duration::from_millis(1)));
 }
 
