@@ -55,7 +55,7 @@ impl fmt::Display for Poisoned {
 
 impl std::error::Error for Poisoned {}
 
-/// What [`Stream::drained`] found.
+/// What [`TcpStream::drained`](super::TcpStream::drained) found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Drained {
