@@ -17,8 +17,10 @@ pub struct Capabilities {
     pub submission_entries: u32,
     /// Entries of the completion queue.
     pub completion_entries: u32,
-    /// The kernel lists `IORING_OP_SPLICE`.
+    /// splice(2) works, which was tried.
     pub splice: bool,
+    /// The kernel lists `IORING_OP_SPLICE`.
+    pub splice_op: bool,
     /// The kernel lists `IORING_OP_SEND_ZC`.
     pub send_zero_copy: bool,
     /// cachestat(2) exists, so residency in the page cache can be asked for.
@@ -35,7 +37,8 @@ impl Capabilities {
             setup: ring.setup(),
             submission_entries: ring.sq_entries(),
             completion_entries: ring.cq_entries(),
-            splice: listed.splice(),
+            splice: probe::splice_works(),
+            splice_op: listed.splice(),
             send_zero_copy: listed.send_zero_copy(),
             residency: probe::has_cachestat(ring),
             unregistered_buffers,
@@ -58,7 +61,7 @@ impl fmt::Display for Capabilities {
             "ring: {:?}, {} submissions, {} completions",
             self.setup, self.submission_entries, self.completion_entries
         )?;
-        writeln!(f, "splice in the ring: {}", yes(self.splice))?;
+        writeln!(f, "splice: {}, in the ring: {}", yes(self.splice), yes(self.splice_op))?;
         writeln!(f, "zero-copy send: {}", yes(self.send_zero_copy))?;
         writeln!(f, "residency by cachestat(2): {}", yes(self.residency))?;
         match &self.unregistered_buffers {

@@ -314,7 +314,7 @@ impl<'t> Transfer<'t> {
         let pipe_bytes = route::pipe_bytes(body, &self.wishes, &self.thresholds);
         Ok(plan::Capabilities {
             splice: here.splice,
-            splice_sqe: here.splice,
+            splice_sqe: here.splice && here.splice_op,
             registered_buffers: here.registered_buffers(),
             pipe_bytes,
         })

@@ -32,6 +32,17 @@ fn a_kernel_without_rings_is_named() {
     refused_with("limits::a_kernel_without_rings_is_named", "ENOSYS", &["no io_uring", "gVisor"]);
 }
 
+#[test]
+fn a_splice_that_a_sandbox_forbids_is_found_by_trying() {
+    let name = "limits::a_splice_that_a_sandbox_forbids_is_found_by_trying";
+    let wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=splice:error=EPERM"];
+    under(name, &wrapper, || {
+        let runtime = Runtime::new().unwrap();
+        assert!(!runtime.capabilities().splice);
+        assert!(runtime.capabilities().to_string().contains("splice: no"));
+    });
+}
+
 /// Runs the body as an ordinary user with so much locked memory. A user of its own, because the
 /// accounting is by user and its refunds come late.
 fn with_locked_memory(test: &str, bytes: u32, body: impl FnOnce()) {
