@@ -90,6 +90,12 @@ fn an_inline_splice_reads_no_file_byte() {
     println!("inline: {into_socket} bytes spliced, {} read; {}", seen.read(), seen.child.told);
 }
 
+/// A ring that starts tries splice(2) with one byte of the program; every other call is the body's.
+fn is_of_body(arguments: &str) -> bool {
+    let of_body = arguments.contains("/canary-") || arguments.contains("<socket:");
+    of_body || !arguments.contains(", NULL, 1, SPLICE")
+}
+
 fn third(arguments: &str) -> &str {
     arguments.split(", ").nth(2).unwrap_or_default()
 }
@@ -99,7 +105,7 @@ fn without_a_pipe_it_is_sendfile() {
     let seen = see(Way::Sendfile);
     let by_sendfile = seen.bytes("sendfile", |arguments| arguments.contains("/canary-"));
     assert_eq!(by_sendfile, BODY);
-    assert_eq!((seen.sent_from_memory(), seen.bytes("splice", |_| true)), (0, 0));
+    assert_eq!((seen.sent_from_memory(), seen.bytes("splice", is_of_body)), (0, 0));
     assert!(seen.read() <= 32, "{} file bytes were read", seen.read());
     assert!(seen.child.told.contains("sendfile(2) instead of a pipe"), "{:?}", seen.child);
 }
@@ -118,7 +124,7 @@ fn a_hybrid_splice_is_filled_by_the_ring_and_drained_inline() {
 #[test]
 fn a_splice_in_the_ring_makes_no_call_for_the_bytes() {
     let seen = see(Way::SpliceRing);
-    assert_eq!(seen.bytes("splice", |_| true) + seen.bytes("sendfile", |_| true), 0);
+    assert_eq!(seen.bytes("splice", is_of_body) + seen.bytes("sendfile", |_| true), 0);
     assert_eq!((seen.sent_from_memory(), seen.child.number("file_read")), (0, 0));
     assert_eq!((seen.child.number("splice_out"), seen.child.number("read_sqes")), (BODY, 0));
     assert!(seen.child.number("splice_sqes") >= 32, "{:?}", seen.child);
