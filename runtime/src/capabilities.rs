@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::sys::pipe;
 use crate::sys::probe::{self, Listed};
 use crate::sys::ring::{Ring, Setup};
 
@@ -37,7 +38,7 @@ impl Capabilities {
             setup: ring.setup(),
             submission_entries: ring.sq_entries(),
             completion_entries: ring.cq_entries(),
-            splice: probe::splice_works(),
+            splice: pipe::splice_works(),
             splice_op: listed.splice(),
             send_zero_copy: listed.send_zero_copy(),
             residency: probe::has_cachestat(ring),

@@ -67,22 +67,6 @@ pub(crate) fn has_cachestat(any: &impl AsFd) -> bool {
     }
 }
 
-/// Whether splice(2) really moves file bytes here: a sandbox can forbid it where the kernel has it.
-///
-/// Tried with the first byte of the running program, which is resident. Where that cannot be opened,
-/// or no pipe can be had, nothing speaks against it.
-pub(crate) fn splice_works() -> bool {
-    let Ok(program) = std::fs::File::open("/proc/self/exe") else { return true };
-    let Ok((_read, write)) = super::pipe::pipe() else { return true };
-    match super::pipe::splice_from_file(program.as_fd(), 0, write.as_fd(), 1) {
-        Ok(_) => true,
-        Err(error) => {
-            let refusals = [libc::EPERM, libc::EACCES, libc::ENOSYS];
-            !error.raw_os_error().is_some_and(|errno| refusals.contains(&errno))
-        }
-    }
-}
-
 /// Caps the ring's kernel threads: those for regular files, and those for everything else.
 pub(crate) fn cap_workers(ring: &Ring, bounded: u32, unbounded: u32) -> io::Result<()> {
     ring.submitter().register_iowq_max_workers(&mut [bounded, unbounded])
