@@ -233,7 +233,8 @@ impl<'t> Transfer<'t> {
             self.token.take(),
             self.limits.peer_timeout,
         );
-        let generated = self.source.is_generated();
+        // Of a range the length is known, whatever the file tells.
+        let generated = self.range.is_none() && self.source.is_generated();
         let read = match generated {
             true => Box::pin(self.source.read_generated()).await,
             false => Ok(()),

@@ -245,6 +245,20 @@ fn a_range_of_a_generated_file_is_copied_and_never_spliced() {
     assert_eq!((error.sent(), received.bytes), (oracle.len() as u64, oracle.len() as u64));
 }
 
+/// The range was once applied after the file had been read whole, and then refused.
+#[test]
+fn a_range_option_holds_for_a_generated_file_too() {
+    let version: File = std::fs::File::open("/proc/version").unwrap().into();
+    let oracle = std::fs::read("/proc/version").unwrap();
+    let (mut stream, receiver) = tcp(Behaviour::read_all().keeping(64));
+    let receipt = runtime()
+        .block_on(async { transfer_file(&version, &mut stream).range(2..12).await })
+        .unwrap();
+    end(stream);
+    assert_eq!((receipt.bytes, receipt.route), (10, Route::Copy), "{receipt}");
+    assert_eq!(receiver.join().unwrap().kept, &oracle[2..12]);
+}
+
 #[test]
 fn what_is_no_regular_file_is_refused() {
     let folder = folder();
