@@ -27,6 +27,9 @@ struct Splicing {
     copying: Copying,
     /// The residency of the first quantum is known from the plan.
     begun: bool,
+    /// The peer has stalled so long that a pipe was given up, and has not caught up since. A pipe
+    /// would be filled anew for each bit that it takes, so it gets what is resident by sendfile(2).
+    slow: bool,
 }
 
 /// Whether the route can go on.
@@ -124,8 +127,11 @@ impl Splicing {
         let fill = Fill { len: fill.len.min(allowed).min(run.limits.pipe_bytes), ..fill };
         let mode = self.mode(run, fill);
         run.receipt.mode = mode;
-        if mode == Mode::Inline && ends_short(run, fill) {
-            return sendfile(run, file, fill, allowed).await;
+        if mode == Mode::Inline && (ends_short(run, fill) || self.slow && !run.plan.mode_fixed) {
+            let accepted = run.progress.accepted();
+            let course = sendfile(run, file, fill, allowed).await?;
+            self.slow &= run.progress.accepted() - accepted < fill.len;
+            return Ok(course);
         }
         let pipe = match self.pipe.take() {
             Some(pipe) => Ok(pipe),
@@ -274,6 +280,7 @@ impl Splicing {
                 if run.writable(holding).await? == Ready::HoldOver {
                     self.pipe = None;
                     self.ahead = None;
+                    self.slow = true;
                     run.rewind();
                     run.writable(false).await?;
                 }

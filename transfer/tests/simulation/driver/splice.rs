@@ -20,6 +20,7 @@ struct Splicing {
     ahead: Option<Pending>,
     copying: Copying,
     begun: bool,
+    slow: bool,
 }
 
 enum Course {
@@ -94,8 +95,11 @@ impl Splicing {
         let allowed = run.quantum().await?;
         let fill = Fill { len: fill.len.min(allowed).min(run.limits.pipe_bytes), ..fill };
         let mode = self.mode(run, fill.part);
-        if mode == Mode::Inline && ends_short(run, fill) {
-            return sendfile(run, fill, allowed).await;
+        if mode == Mode::Inline && (ends_short(run, fill) || self.slow && !run.plan.mode_fixed) {
+            let accepted = run.progress.accepted();
+            let course = sendfile(run, fill, allowed).await?;
+            self.slow &= run.progress.accepted() - accepted < fill.len;
+            return Ok(course);
         }
         let pipe = match self.pipe.take() {
             Some(pipe) => Some(pipe),
@@ -213,6 +217,7 @@ impl Splicing {
                 if run.writable(true).await? == Ready::HoldOver {
                     self.pipe = None;
                     self.forget_ahead(run);
+                    self.slow = true;
                     run.rewind();
                     run.writable(false).await?;
                 }
