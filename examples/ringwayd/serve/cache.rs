@@ -90,9 +90,18 @@ impl FileCache {
     /// Finds what a path names; a folder is looked at for its index only behind its slash.
     pub(crate) async fn locate(&self, path: &RelativePath<'_>, now: Instant) -> Located {
         if path.trailing_slash() {
-            return self.locate_in_folder(path, now).await;
+            return Box::pin(self.locate_in_folder(path, now)).await;
         }
-        match self.open(path.as_bytes(), now).await {
+        if let Some(open) = self.kept(path.as_bytes(), now) {
+            return Located::File(open);
+        }
+        Box::pin(self.locate_anew(path, now)).await
+    }
+
+    /// In a box: opening is rare beside using what is open, and it would make every waiting
+    /// connection larger.
+    async fn locate_anew(&self, path: &RelativePath<'_>, now: Instant) -> Located {
+        match self.open_and_keep(path.as_bytes(), now).await {
             Ok(open) => Located::File(open),
             // A folder that may be entered but not listed refuses like a file that may not be read.
             Err(error) if is_not_regular(&error) || is_denied(&error) => {
@@ -130,9 +139,13 @@ impl FileCache {
 
     /// Opens a regular file, or takes the one that is open.
     async fn open(&self, path: &[u8], now: Instant) -> io::Result<OpenFile> {
-        if let Some(open) = self.kept(path, now) {
-            return Ok(open);
+        match self.kept(path, now) {
+            Some(open) => Ok(open),
+            None => self.open_and_keep(path, now).await,
         }
+    }
+
+    async fn open_and_keep(&self, path: &[u8], now: Instant) -> io::Result<OpenFile> {
         match self.open_anew(path).await {
             Ok((file, metadata)) => Ok(self.keep(path, file, &metadata, now)),
             Err(error) => {

@@ -69,7 +69,7 @@ pub(crate) async fn run(server: Rc<Server>, mut link: Link) {
         let received = desk.incoming.receive(&link.stream, server.head_limits.head_bytes_max);
         let after = match received {
             Ok(0) => break,
-            Ok(_) => Box::pin(converse(&server, &mut link, &mut desk)).await,
+            Ok(_) => converse(&server, &mut link, &mut desk).await,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => After::Idle,
             Err(_) => break,
         };

@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::pin::pin;
 
 use ringway_runtime::fs::File;
-use ringway_runtime::{Lease, lease};
+use ringway_runtime::{Lease, lease, try_lease};
 
 use super::{Ready, Run};
 use crate::error::errno::{EINVAL, ENOMEM, EOPNOTSUPP};
@@ -297,9 +297,16 @@ async fn lend<'l>(
         let want = bytes.min(run.progress.remaining());
         // Around a direct read there may be a block more at each end.
         let extra = if run.body.facts.direct_io == DirectIo::No { 0 } else { 3 * DIRECT_BLOCK };
-        let lent = run.watch.excused(pin!(lease(to_len(want + extra)))).await;
-        let lent = lent.map_err(|kind| run.fail(kind))?;
-        let lent = lent.map_err(|error| run.fail_io("lease", Side::Host, error))?;
+        let no_ring = |run: &Run<'_>, error| run.fail_io("lease", Side::Host, error);
+        let bytes = to_len(want + extra);
+        let lent = match try_lease(bytes).map_err(|error| no_ring(run, error))? {
+            Some(lent) => lent,
+            None => {
+                let lent = run.watch.excused(pin!(lease(bytes))).await;
+                let lent = lent.map_err(|kind| run.fail(kind))?;
+                lent.map_err(|error| no_ring(run, error))?
+            }
+        };
         run.receipt.buffer_bytes = run.receipt.buffer_bytes.max(lent.capacity() as u64);
         run.receipt.buffer_registered = lent.is_registered();
         *buffer = Some(lent);
