@@ -2,6 +2,7 @@
 
 mod names;
 mod open;
+mod slots;
 
 use std::fmt;
 use std::future::Future;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 pub use crate::sys::file::{FileKind, FileSystem, Metadata};
 pub use names::{metadata, remove_file, rename};
 pub use open::{NotRegular, OpenOptions};
+pub use slots::Reading;
 
 use crate::fault::{Sabotage, sabotaged};
 use crate::local;

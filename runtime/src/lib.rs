@@ -70,7 +70,7 @@ pub use capabilities::Capabilities;
 pub use config::{BufferClass, Config};
 pub use error::StartError;
 pub use executor::{JoinError, JoinHandle, spawn, yield_now};
-pub use mem::{IoBuf, IoBufMut, Lease};
+pub use mem::{IoBuf, IoBufMut, Lease, SLOTS_MAX, Slots};
 pub use pipe::{PipeLease, PipeRefusal};
 pub use runtime::{Handle, RingGone, Runtime, Turn, capabilities, run_per_core, stats};
 pub use stats::Stats;

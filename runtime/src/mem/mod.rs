@@ -9,8 +9,11 @@
 
 mod buffer;
 mod pool;
+mod slots;
 
 pub(crate) use buffer::Buffer;
 pub use buffer::{IoBuf, IoBufMut};
 pub use pool::Lease;
 pub(crate) use pool::Pool;
+pub(crate) use slots::Vector;
+pub use slots::{SLOTS_MAX, Slots};

@@ -19,6 +19,7 @@ use std::task::{Poll, Waker};
 
 use memmap2::MmapMut;
 
+use super::{Slots, Vector};
 use crate::config::BufferClass;
 use crate::stats::Counters;
 use crate::wake::{Crowd, Ticket};
@@ -39,6 +40,8 @@ struct Class {
 pub(crate) struct Pool {
     classes: Vec<Class>,
     registered: Cell<bool>,
+    /// Empty vectors of reads that are over, for the next ones.
+    vectors: RefCell<Vec<Vec<libc::iovec>>>,
     waiters: Crowd,
     counters: Rc<Counters>,
 }
@@ -49,7 +52,8 @@ impl Pool {
         let mut classes = classes.to_vec();
         classes.sort_by_key(|class| class.bytes);
         let classes = classes.iter().map(Class::new).collect::<io::Result<_>>()?;
-        Ok(Self { classes, registered: Cell::new(false), waiters: Crowd::default(), counters })
+        let (registered, vectors) = (Cell::new(false), RefCell::default());
+        Ok(Self { classes, registered, vectors, waiters: Crowd::default(), counters })
     }
 
     /// The arenas, for registration with a ring.
@@ -80,7 +84,7 @@ impl Pool {
             self.classes[class].free.borrow_mut().pop().map(|slot| (class, slot))
         })?;
         self.counters.leases.bump();
-        Some(Lease { pool: Rc::clone(self), class, slot, filled: 0 })
+        Some(Lease { pool: Rc::clone(self), class, slot, filled: 0, secret: 0 })
     }
 
     /// Lends a buffer as [`Self::try_lease`] does, and waits for one if every buffer is lent.
@@ -99,6 +103,16 @@ impl Pool {
             Poll::Pending
         })
         .await
+    }
+
+    /// An empty vector for a read. There are never more of them than there were reads at once.
+    pub(super) fn vector(&self) -> Vec<libc::iovec> {
+        self.vectors.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(super) fn keep_vector(&self, mut vector: Vec<libc::iovec>) {
+        vector.clear();
+        self.vectors.borrow_mut().push(vector);
     }
 
     fn give_back(&self, class: usize, slot: u32) {
@@ -139,6 +153,8 @@ pub struct Lease {
     class: usize,
     slot: u32,
     filled: usize,
+    /// Bytes at the start that are wiped when the lease ends.
+    secret: usize,
 }
 
 impl Lease {
@@ -159,6 +175,18 @@ impl Lease {
     /// Says that the first `len` bytes count; more than fits is cut.
     pub fn set_filled(&mut self, len: usize) {
         self.filled = len.min(self.capacity());
+    }
+
+    /// Says that the first `len` bytes must not outlive the lease: they are overwritten with zeros
+    /// when it ends, whoever ends it, the kernel included. 0 takes that back. An empty lease wipes
+    /// nothing.
+    pub fn set_secret(&mut self, len: usize) {
+        self.secret = len.min(self.capacity());
+    }
+
+    /// The parts of the buffer that a vectored op reads into.
+    pub(crate) fn vector(&self, slots: &Slots, from: usize, len: usize) -> Vector {
+        Vector::new(&self.pool, (self.pointer(), self.capacity()), slots.ranges(from, len))
     }
 
     /// The index of the registration that covers this buffer, if the ring knows it.
@@ -195,6 +223,10 @@ impl AsRef<[u8]> for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        let secret = self.secret;
+        if secret > 0 {
+            self.spare_mut()[..secret].fill(0);
+        }
         self.pool.give_back(self.class, self.slot);
     }
 }
@@ -241,6 +273,35 @@ mod tests {
         let large = pool.try_lease(5000).unwrap();
         assert_eq!(large.capacity(), 8192);
         assert_eq!(pool.try_lease(5000).unwrap().capacity(), PAGE, "the next smaller one");
+    }
+
+    #[test]
+    fn what_is_secret_is_wiped_when_the_lease_ends_and_nothing_else_is() {
+        let pool = pool();
+        for (secret, left) in [(0, 9), (4, 0), (usize::MAX, 0)] {
+            let mut lease = pool.try_lease(10).unwrap();
+            lease.spare_mut().fill(9);
+            lease.set_secret(secret);
+            drop(lease);
+            let mut lease = pool.try_lease(10).unwrap();
+            assert_eq!(lease.spare_mut()[..4], [left; 4]);
+            assert_eq!(lease.spare_mut()[4], if secret > 4 { 0 } else { 9 });
+        }
+    }
+
+    #[test]
+    fn the_vector_of_a_read_is_used_again() {
+        let pool = pool();
+        let lease = pool.try_lease(5000).unwrap();
+        let slots = Slots { start: 0, gap: 5, room: 100, tail: 17 };
+        let first = lease.vector(&slots, 0, 8192);
+        let (at, parts) = first.parts();
+        assert_eq!(parts, 64, "as many as there may be");
+        drop(first);
+        let second = lease.vector(&slots, 8100, 8192);
+        assert_eq!((second.parts(), pool.vectors.borrow().len()), ((at, 0), 0), "beyond the end");
+        drop(second);
+        assert_eq!(pool.vectors.borrow().len(), 1);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use io_uring::types::OpenHow;
 
 use super::Flow;
-use crate::mem::Buffer;
+use crate::mem::{Buffer, Vector};
 use crate::pipe::PipeLease;
 
 /// Everything that a submission may point at. All of it keeps its place in memory when moved.
@@ -20,6 +20,8 @@ pub(crate) struct Held {
     pub(crate) flow: Option<Arc<Flow>>,
     /// Bytes to read into or to send from.
     pub(crate) memory: Option<Buffer>,
+    /// The parts of that memory, for a vectored op.
+    pub(crate) vector: Option<Vector>,
     /// A pipe that is being filled or drained.
     pub(crate) pipe: Option<PipeLease>,
     /// Small structures of the kernel's: paths, attributes.

@@ -107,7 +107,7 @@ impl Port {
     }
 
     fn start(&self, sqe: Sqe, mut held: Held, effect: Effect) -> Key {
-        let mut sqe = injected(sqe);
+        let mut sqe = injected(sqe, &mut held);
         held.depart(effect);
         self.counters.ops_submitted.bump();
         self.counters.ops_in_flight.bump();
@@ -337,16 +337,22 @@ impl Drop for Op {
 }
 
 #[cfg(feature = "fault")]
-fn injected(mut sqe: Sqe) -> Sqe {
+fn injected(mut sqe: Sqe, held: &mut Held) -> Sqe {
     match crate::fault::next(sqe.name()) {
         Some(crate::fault::Fault::Errno(errno)) => sqe.inject(-errno),
-        Some(crate::fault::Fault::Short(len)) => sqe.shorten(len),
+        Some(crate::fault::Fault::Short(len)) => match &mut held.vector {
+            Some(vector) => {
+                vector.shorten(len);
+                sqe.set_parts(vector.parts().1);
+            }
+            None => sqe.shorten(len),
+        },
         None => {}
     }
     sqe
 }
 
 #[cfg(not(feature = "fault"))]
-fn injected(sqe: Sqe) -> Sqe {
+fn injected(sqe: Sqe, _held: &mut Held) -> Sqe {
     sqe
 }

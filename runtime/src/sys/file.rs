@@ -163,8 +163,16 @@ pub(crate) fn read_resident(
     buffer: &mut [u8],
     offset: u64,
 ) -> io::Result<usize> {
-    let mut vector = [IoSliceMut::new(buffer)];
-    retry(|| rustix::io::preadv2(fd, &mut vector, offset, ReadWriteFlags::NOWAIT))
+    read_resident_into(fd, &mut [IoSliceMut::new(buffer)], offset)
+}
+
+/// The same into several pieces, one after the other.
+pub(crate) fn read_resident_into(
+    fd: BorrowedFd<'_>,
+    pieces: &mut [IoSliceMut<'_>],
+    offset: u64,
+) -> io::Result<usize> {
+    retry(|| rustix::io::preadv2(fd, pieces, offset, ReadWriteFlags::NOWAIT))
 }
 
 /// `struct cachestat_range` and `struct cachestat` of cachestat(2).

@@ -99,6 +99,12 @@ impl Sqe {
         Self::new("read", entry.offset(offset).build())
     }
 
+    /// Reads a file at an offset into several pieces of memory; see preadv(2).
+    pub(crate) fn readv(fd: RawFd, parts: (*const libc::iovec, u32), offset: u64) -> Self {
+        let entry = opcode::Readv::new(Fd(fd), parts.0, parts.1).offset(offset);
+        Self::new("readv", entry.build())
+    }
+
     /// Writes a file at an offset.
     pub(crate) fn write(fd: RawFd, buffer: *const u8, len: u32, offset: u64) -> Self {
         let entry = opcode::Write::new(Fd(fd), buffer, len.min(LENGTH_MAX)).offset(offset);
@@ -201,6 +207,13 @@ impl Sqe {
         }
         let asked = self.peek(24);
         self.poke(24, asked.min(i32::try_from(len).unwrap_or(i32::MAX)));
+    }
+
+    /// Makes a vectored op see only the first `parts` of its vector.
+    pub(crate) fn set_parts(&mut self, parts: u32) {
+        if self.name == "readv" {
+            self.poke(24, i32::try_from(parts).unwrap_or(0));
+        }
     }
 
     fn peek(&self, offset: usize) -> i32 {

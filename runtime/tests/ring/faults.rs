@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use ringway_runtime::fault::{Fault, arm, arm_for, disarm};
 use ringway_runtime::fs::{File, OpenOptions};
 use ringway_runtime::net::UnixStream;
-use ringway_runtime::{Runtime, lease, lend_pipe, nop};
+use ringway_runtime::{Runtime, Slots, lease, lend_pipe, nop};
 
 use crate::baseline::{assert_settled, budget, on_a_ring_with, small};
 
@@ -34,6 +34,12 @@ async fn one_of_everything() -> (std::io::Result<()>, u64) {
         assert_eq!(lease.as_deref(), Some(&bytes[..read]));
         let mut lease = lease.unwrap();
         file.try_read(&mut lease, 0, 10)?;
+        let slots = Slots { start: 0, gap: 5, room: 100, tail: 17 };
+        let read = file.try_read_slots(&mut lease, &slots, 0, 300, 0)?;
+        assert_eq!(lease.spare_mut()[5..5 + read.min(100)], bytes[..read.min(100)]);
+        let (read, lease) = file.read_slots(lease, &slots, 50, 300, 50)?.await;
+        let read = read?.min(50);
+        assert_eq!(lease.unwrap().spare_mut()[55..55 + read], bytes[50..50 + read]);
         let (written, _) = file.write_at(numbers(100), 0, 0).await;
         assert!(written? <= 100);
         file.sync_data().await?;
@@ -92,7 +98,7 @@ fn an_errno_at_any_place_is_reported_and_leaves_nothing() {
                 assert_eq!(outcome.unwrap_err().raw_os_error(), Some(errno), "{name}");
             }
         });
-        assert!(places >= 14, "{places} places");
+        assert!(places >= 16, "{places} places");
     }
 }
 

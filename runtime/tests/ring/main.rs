@@ -17,6 +17,7 @@ mod handles;
 mod limits;
 mod loops;
 mod ops;
+mod slots;
 mod sockets;
 mod teardown;
 mod timers;
