@@ -149,6 +149,8 @@ impl File {
         let counted = match calls::cached_pages(self.as_fd(), offset, len) {
             Ok(cached) if cached < pages => return Residency::Cold,
             Ok(_) => true,
+            // Before 6.5 nothing counts, but what is made of memory is in memory.
+            Err(_) if matches!(self.file_system(), Ok(FileSystem::Memory)) => true,
             Err(_) => false,
         };
         let mut byte = [0u8];
@@ -156,7 +158,7 @@ impl File {
             Ok(_) if counted || pages == 1 => Residency::Resident,
             Ok(_) => Residency::Unknown,
             Err(error) if crate::sys::would_block(&error) => Residency::Cold,
-            // tmpfs before 6.6 and others do not know the flag: what counts is the count.
+            // Some file systems do not know the flag: what counts is the count.
             Err(_) if counted => Residency::Resident,
             Err(_) => Residency::Unknown,
         }

@@ -172,7 +172,16 @@ pub(crate) fn read_resident_into(
     pieces: &mut [IoSliceMut<'_>],
     offset: u64,
 ) -> io::Result<usize> {
-    retry(|| rustix::io::preadv2(fd, pieces, offset, ReadWriteFlags::NOWAIT))
+    match retry(|| rustix::io::preadv2(fd, pieces, offset, ReadWriteFlags::NOWAIT)) {
+        // tmpfs before 6.6 does not know the flag, and has nothing to wait for but swap space.
+        Err(error)
+            if error.raw_os_error() == Some(libc::EOPNOTSUPP)
+                && matches!(file_system(fd), Ok(FileSystem::Memory)) =>
+        {
+            retry(|| rustix::io::preadv(fd, pieces, offset))
+        }
+        read => read,
+    }
 }
 
 /// `struct cachestat_range` and `struct cachestat` of cachestat(2).
