@@ -70,6 +70,7 @@ fn a_runtime_can_end_at_any_moment() {
         let all = std::thread::spawn(move || end_again_and_again(&shared));
         all.join().unwrap();
         before.assert_unchanged_within(Duration::from_secs(20));
+        drop(file);
         Quarantine::verify().unwrap();
     });
 }
