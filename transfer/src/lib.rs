@@ -61,6 +61,7 @@ pub mod receipt;
 mod route;
 mod sink;
 mod source;
+pub mod tls;
 mod transfer;
 
 pub use cancel::CancelToken;

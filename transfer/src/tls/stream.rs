@@ -1,0 +1,309 @@
+//! A TLS connection over a TCP stream of the runtime.
+
+mod establish;
+mod outgoing;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{self, IoSlice};
+
+use ringway_runtime::net::{Half, TcpStream};
+use rustls::pki_types::CertificateDer;
+use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
+
+use super::engine::{Engine, Stepped, Unread};
+use super::error::{TlsError, TlsErrorKind};
+use super::handshake::Agreed;
+use super::session::KeyUpdates;
+
+pub(crate) use outgoing::Received;
+
+/// A connection that is sealed by TLS 1.3, or 1.2, and can be the sink of a transfer.
+///
+/// Made by [`TlsAcceptor::accept`](super::TlsAcceptor::accept) and
+/// [`TlsConnector::connect`](super::TlsConnector::connect). It can be sent to another thread; it is
+/// used by one at a time. While it is idle it holds no buffer.
+///
+/// Dropping it closes the connection without a `close_notify`, which the peer sees as a truncation: call
+/// [`close`](Self::close) when all has been said.
+pub struct TlsStream {
+    stream: TcpStream,
+    state: RefCell<Box<State>>,
+    agreed: Box<Agreed>,
+    backend: Backend,
+}
+
+/// Who seals and opens the records of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Backend {
+    /// Ringway does, in place, in registered buffers.
+    Registered {
+        /// Why the kernel does not.
+        kernel_tls: &'static str,
+    },
+    /// The kernel does what is sent.
+    KernelTls,
+    /// rustls does, by copying.
+    Rustls {
+        /// Why.
+        reason: &'static str,
+    },
+}
+
+struct State {
+    engine: Engine,
+    unread_max: usize,
+    /// The last receive took all there was, so the next one would find nothing.
+    dry: bool,
+    /// The connection below has ended.
+    ended: bool,
+    broken: Option<&'static str>,
+    /// Where a transfer began that was dropped, in plaintext.
+    poisoned: Option<u64>,
+}
+
+impl TlsStream {
+    /// Receives at least one byte of plaintext, waiting for it; 0 after the peer's `close_notify`.
+    ///
+    /// Answers the peer's key updates on the way, as far as the socket takes them without waiting.
+    ///
+    /// # Errors
+    ///
+    /// `UnexpectedEof` if the connection ends without a `close_notify`: what was read may be only the
+    /// beginning. `InvalidData` if the peer breaks the protocol, `ConnectionAborted` for its alerts; both
+    /// hold a [`TlsError`]. Otherwise those of recv(2).
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            match self.read_ready(buffer) {
+                Ok(Some(count)) => return Ok(count),
+                Ok(None) => {}
+                Err(error) => return Err(error),
+            }
+            self.stream.readable().await?;
+            self.state.get_mut().dry = false;
+        }
+    }
+
+    /// Reads what is there without waiting; `None` if that is nothing.
+    fn read_ready(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        self.check_broken()?;
+        loop {
+            let state = self.state.get_mut();
+            let read = state.engine.read(buffer);
+            if state.engine.owes() {
+                // What cannot be said now is said before the next data.
+                let _ = self.try_flush();
+            }
+            match read.map_err(TlsError::into_io)? {
+                Unread::Bytes(count) => return Ok(Some(count)),
+                Unread::End => return Ok(Some(0)),
+                Unread::Nothing => {}
+            }
+            if !self.fill()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Receives ciphertext; `false` if there is none now.
+    fn fill(&self) -> io::Result<bool> {
+        let mut state = self.state.borrow_mut();
+        if state.dry {
+            state.engine.rest();
+            return Ok(false);
+        }
+        let room = state.engine.room().map_err(TlsError::into_io)?;
+        let len = room.len();
+        match self.stream.try_recv(room) {
+            Ok(0) => {
+                state.ended = true;
+                state.engine.end_of_stream().map_err(TlsError::into_io)?;
+                Ok(true)
+            }
+            Ok(count) => {
+                state.dry = count < len;
+                state.engine.received(count);
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                state.dry = true;
+                state.engine.rest();
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends all bytes, waiting for room.
+    ///
+    /// # Errors
+    ///
+    /// `BrokenPipe` after [`close`](Self::close), or after a transfer that was dropped and not
+    /// [settled](Self::settle); otherwise as for [`read`](Self::read), and those of send(2).
+    ///
+    /// # Cancel safety
+    ///
+    /// Part of the bytes may have gone out: [`accepted`](Self::accepted) and
+    /// [`half_sent`](Self::half_sent) tell how much, exactly. The connection can go on.
+    pub async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.check()?;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            self.flush().await?;
+            rest = &rest[self.write_ready(rest)?..];
+        }
+        self.flush().await
+    }
+
+    /// Sends what is owed and pending: a `close_notify`, an answer to a key update, the rest of a record.
+    ///
+    /// # Errors
+    ///
+    /// As for [`write_all`](Self::write_all).
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        while !self.try_flush()? {
+            self.stream.writable().await?;
+        }
+        Ok(())
+    }
+
+    /// Says that nothing more follows (`close_notify`), and ends the sending half of the connection. The
+    /// peer may still send, and [`read`](Self::read) reads it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`write_all`](Self::write_all).
+    ///
+    /// # Cancel safety
+    ///
+    /// Call it again.
+    pub async fn close(&mut self) -> io::Result<()> {
+        self.check()?;
+        self.state.get_mut().engine.close().map_err(TlsError::into_io)?;
+        self.flush().await?;
+        self.stream.shutdown(Half::Write)
+    }
+
+    /// Shuts down the connection below, without a word of TLS: the peer sees a truncation.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if the peer is gone already.
+    pub fn shutdown(&self, half: Half) -> io::Result<()> {
+        self.stream.shutdown(half)
+    }
+
+    /// Makes new keys for sending, before the next data; `ask_peer` asks the peer to do the same.
+    /// Nothing needs it: keys are updated by themselves before their limit.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` by TLS 1.2.
+    pub fn update_keys(&mut self, ask_peer: bool) -> io::Result<()> {
+        match &mut self.state.get_mut().engine {
+            Engine::Own(session, _) => {
+                session.update_keys(ask_peer);
+                Ok(())
+            }
+            Engine::Classic(_) => {
+                Err(io::Error::new(io::ErrorKind::Unsupported, "TLS 1.2 cannot update its keys"))
+            }
+        }
+    }
+
+    /// How often keys were updated.
+    #[must_use]
+    pub fn key_updates(&self) -> KeyUpdates {
+        match &self.state.borrow().engine {
+            Engine::Own(session, _) => session.key_updates(),
+            Engine::Classic(_) => KeyUpdates::default(),
+        }
+    }
+
+    /// The protocol that was agreed on by ALPN.
+    #[must_use]
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.agreed.alpn.as_deref()
+    }
+
+    /// The name that the client asked for (SNI).
+    #[must_use]
+    pub fn server_name(&self) -> Option<&str> {
+        self.agreed.server_name.as_deref()
+    }
+
+    /// The version of TLS.
+    #[must_use]
+    pub fn protocol(&self) -> ProtocolVersion {
+        self.agreed.protocol
+    }
+
+    /// The cipher suite.
+    #[must_use]
+    pub fn suite(&self) -> CipherSuite {
+        self.agreed.suite
+    }
+
+    /// Whether the handshake was full or resumed.
+    #[must_use]
+    pub fn handshake_kind(&self) -> HandshakeKind {
+        self.agreed.kind
+    }
+
+    /// The certificates that the peer has presented, its own first.
+    #[must_use]
+    pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        self.agreed.peer_certificates.as_deref()
+    }
+
+    /// Who seals the records, and why not somebody faster.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// The connection below: its addresses and options.
+    #[must_use]
+    pub fn tcp(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    fn check_broken(&self) -> io::Result<()> {
+        match self.state.borrow().broken {
+            Some(why) => Err(TlsError::new(TlsErrorKind::BrokenOff(why)).into_io()),
+            None => Ok(()),
+        }
+    }
+
+    fn check(&self) -> io::Result<()> {
+        self.check_broken()?;
+        if self.is_poisoned() {
+            let poisoned = ringway_runtime::net::Poisoned;
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, poisoned));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TlsStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsStream")
+            .field("stream", &self.stream)
+            .field("protocol", &self.agreed.protocol)
+            .field("suite", &self.agreed.suite)
+            .field("backend", &self.backend)
+            .finish_non_exhaustive()
+    }
+}
