@@ -3,13 +3,13 @@
 //!
 //! ```text
 //! parent                          sender
-//!                            ◀──  Listening { port }
+//!                            ◀──  Listening { address }
 //! connects
 //!                            ◀──  Connected { congestion }
 //! Run(task)                  ──▶  counts from here
 //! receives, checks, counts        sends
 //! Received                   ──▶  counts until here
-//!                            ◀──  Measured(usage)
+//!                            ◀──  Measured(cost)
 //! … again, or closes stdin   ──▶  ends
 //! ```
 //!
@@ -17,6 +17,7 @@
 //! the socket has merely accepted is part of the cost.
 
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -26,7 +27,8 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::arms::Span;
+use crate::arms::{Counts, Span};
+use crate::counters::Counted;
 use crate::loopback::PATIENCE;
 use crate::measure::Usage;
 
@@ -47,10 +49,20 @@ pub(crate) enum Task {
 /// From the sender to the parent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Answer {
-    Listening { port: u16 },
+    Listening { address: SocketAddr },
     Connected { congestion: String },
-    Measured(Usage),
+    Measured(Box<Cost>),
     Failed { message: String },
+}
+
+/// What a task cost the sender.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Cost {
+    pub(crate) usage: Usage,
+    /// What the arm knows of its own work.
+    pub(crate) counts: Counts,
+    /// In a round that counts, whose times mean little.
+    pub(crate) counted: Option<Counted>,
 }
 
 /// A running sender; killed and reaped when dropped.
@@ -64,7 +76,7 @@ pub(crate) struct SenderProcess {
 
 impl SenderProcess {
     /// Starts `binary` as a sender with these arguments.
-    pub(crate) fn start(binary: &Path, arguments: &[&std::ffi::OsStr]) -> Result<Self> {
+    pub(crate) fn start(binary: &Path, arguments: &[std::ffi::OsString]) -> Result<Self> {
         let mut child = Command::new(binary)
             .arg("sender")
             .args(arguments)

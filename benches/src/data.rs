@@ -1,59 +1,68 @@
-//! The files that are sent: on a disk, hot, and gone with the process.
+//! The files that are sent: on a disk, hot or cold as the point wants, and gone with the process.
 //!
 //! They are created without a name (`O_TMPFILE`) and reached through `/proc`, so that nothing is left
 //! behind however the run ends: success, error, Ctrl-C or SIGKILL. Servers need names: see
 //! `servers::site`.
 
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use rustix::fs::Advice;
 
 use crate::canary::Canary;
+use crate::point::{Cache, Layout, MIB, Point, Slices};
 
 /// A file full of canary bytes.
 #[derive(Debug)]
 pub(crate) struct DataFile {
     file: File,
-    pub(crate) len: u64,
+    pub(crate) slices: Slices,
     pub(crate) canary: Canary,
+    cache: Cache,
 }
 
 impl DataFile {
-    /// Writes a file of `len` bytes below `directory` and waits until it is on the disk, so that no
+    /// Writes the file of `point` below `directory` and waits until it is on the disk, so that no
     /// write-back runs while arms are measured.
-    pub(crate) fn create(directory: &Path, len: u64, seed: u64) -> Result<Self> {
+    pub(crate) fn create(directory: &Path, point: &Point, seed: u64) -> Result<Self> {
         let file = tempfile::tempfile_in(directory)
             .with_context(|| format!("no data file can be made in {}", directory.display()))?;
-        Self::fill(file, len, seed)
+        let slices = point.slices();
+        let canary = match point.layout {
+            Layout::Dense => Canary::new(seed),
+            Layout::Sparse => Canary::sparse(seed, slices.file_len()),
+        };
+        Self::fill(file, slices, canary, point.cache)
     }
 
-    /// The same with a name, for servers that open files by theirs. Who removes it is the caller's
-    /// question.
+    /// A hot file of `len` bytes with a name, for servers that open files by theirs. Who removes it is
+    /// the caller's question.
     pub(crate) fn create_named(path: &Path, len: u64, seed: u64) -> Result<Self> {
         let mut options = File::options();
         let file = options.read(true).write(true).create_new(true).open(path);
         let file =
             file.with_context(|| format!("no data file can be made at {}", path.display()))?;
-        Self::fill(file, len, seed)
+        let slices = Slices { len, stride: len, count: 1 };
+        Self::fill(file, slices, Canary::new(seed), Cache::Hot)
     }
 
-    fn fill(mut file: File, len: u64, seed: u64) -> Result<Self> {
-        let canary = Canary::new(seed);
-        let mut block = vec![0; 1024 * 1024];
-        let mut position = 0;
-        while position < len {
-            let part = usize::try_from((len - position).min(block.len() as u64))?;
-            canary.fill(position, &mut block[..part]);
-            file.write_all(&block[..part]).context("the data file could not be written")?;
-            position += part as u64;
+    fn fill(file: File, slices: Slices, canary: Canary, cache: Cache) -> Result<Self> {
+        let data = Self { file, slices, canary, cache };
+        if slices.count == 1 {
+            canary.write(&data.path(), slices.len)
+        } else {
+            let len = usize::try_from(slices.len)?;
+            let mut offsets = (0..slices.count).filter_map(|number| slices.offset(number));
+            offsets.try_for_each(|offset| canary.write_slice(&data.file, offset, len))
         }
-        file.sync_all()?;
-        let data = Self { file, len, canary };
-        data.heat()?;
+        .context("the data file could not be written")?;
+        data.file.sync_all()?;
+        if cache == Cache::Hot {
+            data.heat()?;
+        }
         Ok(data)
     }
 
@@ -61,10 +70,53 @@ impl DataFile {
     fn heat(&self) -> Result<()> {
         let mut block = vec![0; 1024 * 1024];
         let mut position = 0;
-        while position < self.len {
+        while position < self.slices.file_len() {
             position += self.file.read_at(&mut block, position)? as u64;
         }
         Ok(())
+    }
+
+    /// Brings the file into the state that its point wants: a cold one is dropped from the page cache,
+    /// and seen not to be there.
+    ///
+    /// # Errors
+    ///
+    /// Some of it stays resident, whoever holds it.
+    pub(crate) fn make_ready(&self) -> Result<()> {
+        match self.cache {
+            Cache::Hot => Ok(()),
+            Cache::Cold => self.drop_from_cache(),
+        }
+    }
+
+    /// Drops the file from the page cache and asks cachestat(2) whether it is gone.
+    pub(crate) fn drop_from_cache(&self) -> Result<()> {
+        let mut resident = 0;
+        // Pages that a socket of the trial before still holds leave a moment later.
+        for _ in 0..200 {
+            rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed)?;
+            resident = self.resident_pages()?;
+            if resident == 0 {
+                return Ok(());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        bail!("the file is not cold: {resident} pages stay in the page cache")
+    }
+
+    /// How many pages of the file are in the page cache, by cachestat(2).
+    pub(crate) fn resident_pages(&self) -> Result<u64> {
+        let range = [0u64, 0]; // From the start to the end of the file.
+        let mut found = [0u64; 5];
+        // SAFETY: cachestat(2) reads 16 bytes from `range` and writes 40 to `found`, which both live
+        // longer than the call and have exactly these lengths.
+        let outcome = unsafe {
+            libc::syscall(CACHESTAT, self.file.as_raw_fd(), range.as_ptr(), found.as_mut_ptr(), 0)
+        };
+        if outcome != 0 {
+            return Err(std::io::Error::last_os_error()).context("cachestat(2)");
+        }
+        Ok(found[0])
     }
 
     /// A path under which the children can open it while this process lives.
@@ -72,6 +124,9 @@ impl DataFile {
         PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()))
     }
 }
+
+/// The same number on every architecture.
+const CACHESTAT: libc::c_long = 451;
 
 /// What kind of file system holds `directory`.
 pub(crate) fn filesystem(directory: &Path) -> Result<String> {
@@ -96,17 +151,35 @@ pub(crate) fn directory(given: Option<&Path>) -> Result<PathBuf> {
     Ok(if in_memory { PathBuf::from("/var/tmp") } else { usual })
 }
 
+/// The most of a stream that is compared before it is timed, in bytes.
+pub(crate) const VERIFIED_LEN: u64 = 8 * MIB + 1234;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::point;
 
     #[test]
     fn file_holds_the_canary_and_has_no_name() {
         let directory = tempfile::tempdir().unwrap();
-        let data = DataFile::create(directory.path(), 5000, 3).unwrap();
+        let point = point::named("self-test-exchange").unwrap();
+        let data = DataFile::create(directory.path(), point, 3).unwrap();
         let bytes = std::fs::read(data.path()).unwrap();
-        assert_eq!(bytes.len(), 5000);
-        assert_eq!(data.canary.check(0, &bytes), Ok(()));
+        assert_eq!(bytes.len() as u64, point.body_len);
+        data.canary.check(0, &bytes).unwrap();
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn cold_file_is_really_gone_from_the_page_cache() {
+        let directory = directory(None).unwrap();
+        let point = point::named("self-test-cold-exchange").unwrap();
+        let data = DataFile::create(&directory, point, 3).unwrap();
+        data.make_ready().unwrap();
+        assert_eq!(data.resident_pages().unwrap(), 0);
+        data.heat().unwrap();
+        assert!(data.resident_pages().unwrap() > 0);
+        // A mapping keeps pages where they are only if they are dirty or locked: this one is neither.
+        data.make_ready().unwrap();
     }
 }

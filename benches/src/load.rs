@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::canary::Canary;
 use crate::http_head;
 use crate::loopback::{PATIENCE, TRANSFER_LONGEST};
-use crate::wire::{REQUEST, response_header};
+use crate::point::{Reader, Slices};
+use crate::wire::{request, response_header};
 
 /// Which answers are received in full and compared; the others are counted and discarded in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,15 +28,42 @@ pub(crate) enum Compare {
 /// does not ask, so a stall of the server is under-represented here.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Latency {
+    /// To the first byte of the answer.
+    pub(crate) first_byte_p50_us: f64,
+    pub(crate) first_byte_p99_us: f64,
     pub(crate) p50_us: f64,
+    pub(crate) p90_us: f64,
     pub(crate) p99_us: f64,
+    pub(crate) p999_us: f64,
+}
+
+impl Latency {
+    /// Of answers whose first and last bytes took so many microseconds.
+    pub(crate) fn of(first_bytes_us: &mut [f64], last_bytes_us: &mut [f64]) -> Self {
+        Self {
+            first_byte_p50_us: percentile(first_bytes_us, 500),
+            first_byte_p99_us: percentile(first_bytes_us, 990),
+            p50_us: percentile(last_bytes_us, 500),
+            p90_us: percentile(last_bytes_us, 900),
+            p99_us: percentile(last_bytes_us, 990),
+            p999_us: percentile(last_bytes_us, 999),
+        }
+    }
 }
 
 /// What is asked, and what stands before the bytes of the file.
 #[derive(Debug)]
 pub(crate) struct Protocol {
-    request: Vec<u8>,
+    request: Request,
     head: Head,
+}
+
+#[derive(Debug)]
+enum Request {
+    /// These bytes, the same every time.
+    Same(Vec<u8>),
+    /// Names a slice: see [`crate::wire`].
+    Slice,
 }
 
 #[derive(Debug)]
@@ -48,15 +76,14 @@ enum Head {
 
 impl Protocol {
     /// The harness's own: see [`crate::wire`].
-    pub(crate) fn fixed(file_len: u64) -> Result<Self> {
-        let head = response_header(usize::try_from(file_len)?);
-        Ok(Self { request: REQUEST.to_vec(), head: Head::Fixed(head) })
+    pub(crate) fn fixed(body_len: u64) -> Self {
+        Self { request: Request::Slice, head: Head::Fixed(response_header(body_len)) }
     }
 
     /// GETs of `path`, which begins with a slash, over HTTP/1.1.
     pub(crate) fn http(path: &str) -> Self {
         let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").into_bytes();
-        Self { request, head: Head::Http }
+        Self { request: Request::Same(request), head: Head::Http }
     }
 }
 
@@ -66,8 +93,12 @@ pub(crate) struct Load {
     connections: Vec<Connection>,
     epoll: OwnedFd,
     protocol: Protocol,
-    file_len: usize,
+    body_len: usize,
+    slices: Slices,
     canary: Canary,
+    reader: Reader,
+    /// The slice that is asked for next.
+    next_slice: u64,
     /// Never sleeps: see [`Self::stay_awake`].
     awake: bool,
 }
@@ -82,8 +113,14 @@ struct Connection {
     answer_len: Option<usize>,
     /// What has arrived of an HTTP head that is not complete, and of the body behind it.
     head: Vec<u8>,
+    /// Where the current body begins in the file.
+    base: u64,
     asked: Instant,
+    first_byte: Option<Duration>,
 }
+
+/// Bytes that a slow reader takes at a time.
+const SLOW_CHUNK: usize = 16 * 1024;
 
 /// Bytes received at a time while a head is awaited; a head must fit in.
 const HEAD_LEN_MAX: usize = 8 * 1024;
@@ -92,7 +129,7 @@ impl Load {
     pub(crate) fn new(
         sockets: Vec<TcpStream>,
         protocol: Protocol,
-        file_len: u64,
+        slices: Slices,
         canary: Canary,
     ) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -107,11 +144,28 @@ impl Load {
                 received: 0,
                 answer_len: None,
                 head: Vec::with_capacity(HEAD_LEN_MAX),
+                base: 0,
                 asked,
+                first_byte: None,
             });
         }
-        let file_len = usize::try_from(file_len)?;
-        Ok(Self { connections, epoll, protocol, file_len, canary, awake: false })
+        let body_len = usize::try_from(slices.len)?;
+        Ok(Self {
+            connections,
+            epoll,
+            protocol,
+            body_len,
+            slices,
+            canary,
+            reader: Reader::Eager,
+            next_slice: 0,
+            awake: false,
+        })
+    }
+
+    /// Reads as `reader` does from now on.
+    pub(crate) fn read_as(&mut self, reader: Reader) {
+        self.reader = reader;
     }
 
     /// From now on the client spins instead of sleeping. On loopback the CPU that sends pays for waking
@@ -123,16 +177,23 @@ impl Load {
     /// Asks `requests_each` times on every connection, one request at a time on each.
     pub(crate) fn run(&mut self, requests_each: u32, compare: Compare) -> Result<Latency> {
         let mut left = self.connections.len() * usize::try_from(requests_each)?;
-        let mut latencies_us = Vec::with_capacity(left);
-        let mut buffer = vec![0; self.file_len + HEAD_LEN_MAX];
+        let (mut first_bytes_us, mut last_bytes_us) =
+            (Vec::with_capacity(left), Vec::with_capacity(left));
+        let mut buffer = vec![0; self.body_len + HEAD_LEN_MAX];
         let mut events: Vec<Event> = Vec::with_capacity(self.connections.len());
         let patience = if self.awake { Duration::ZERO } else { PATIENCE }.try_into()?;
-        for connection in &mut self.connections {
-            connection.requests_left = requests_each;
-            connection.ask(&self.protocol, self.file_len)?;
+        self.next_slice = 0;
+        for index in 0..self.connections.len() {
+            self.connections[index].requests_left = requests_each;
+            self.ask(index)?;
         }
         let begin = Instant::now();
+        let mut received = 0;
         while left > 0 {
+            if let Reader::Slow { bytes_per_second } = self.reader {
+                let due = Duration::from_secs_f64(received as f64 / bytes_per_second as f64);
+                std::thread::sleep(due.saturating_sub(begin.elapsed()));
+            }
             ensure!(begin.elapsed() < TRANSFER_LONGEST, "too slow: {left} answers are missing");
             events.clear();
             let spare = rustix::buffer::spare_capacity(&mut events);
@@ -145,18 +206,25 @@ impl Load {
             }
             for event in &events {
                 let index = usize::try_from(event.data.u64())?;
+                let before = self.connections[index].received;
                 let complete = self.receive(index, compare, &mut buffer)?;
+                let connection = &mut self.connections[index];
+                received += connection.received - before;
+                if connection.received > 0 && connection.first_byte.is_none() {
+                    connection.first_byte = Some(connection.asked.elapsed());
+                }
                 if complete {
                     left -= 1;
-                    let connection = &mut self.connections[index];
-                    latencies_us.push(connection.asked.elapsed().as_secs_f64() * 1e6);
+                    let microseconds = |time: Duration| time.as_secs_f64() * 1e6;
+                    last_bytes_us.push(microseconds(connection.asked.elapsed()));
+                    first_bytes_us.extend(connection.first_byte.map(microseconds));
                     if connection.requests_left > 0 {
-                        connection.ask(&self.protocol, self.file_len)?;
+                        self.ask(index)?;
                     }
                 }
             }
         }
-        Ok(percentiles(&mut latencies_us))
+        Ok(Latency::of(&mut first_bytes_us, &mut last_bytes_us))
     }
 
     /// Makes sure that no connection holds bytes beyond its answers.
@@ -166,14 +234,37 @@ impl Load {
             .try_for_each(|connection| crate::receiver::expect_silence(&connection.socket))
     }
 
+    /// Asks on a connection for the next slice.
+    fn ask(&mut self, index: usize) -> Result<()> {
+        let number = self.next_slice % self.slices.count;
+        self.next_slice += 1;
+        let connection = &mut self.connections[index];
+        connection.base = self.slices.offset(number).context("no such slice")?;
+        connection.requests_left -= 1;
+        connection.received = 0;
+        connection.first_byte = None;
+        connection.head.clear();
+        connection.answer_len = match &self.protocol.head {
+            Head::Fixed(head) => Some(head.len() + self.body_len),
+            Head::Http => None,
+        };
+        connection.asked = Instant::now();
+        match &self.protocol.request {
+            Request::Same(bytes) => connection.socket.write_all(bytes),
+            Request::Slice => connection.socket.write_all(&request(number)),
+        }
+        .context("a request could not be sent")
+    }
+
     /// Takes what has arrived on a connection; tells whether its answer is complete.
     fn receive(&mut self, index: usize, compare: Compare, buffer: &mut [u8]) -> Result<bool> {
         let connection = &mut self.connections[index];
         let looks = compare == Compare::All || connection.requests_left == 0;
+        let most = if self.reader == Reader::Eager { usize::MAX } else { SLOW_CHUNK };
         let (want, discard) = match connection.answer_len {
             // A connection without a question gets no answer: whatever comes is one byte too many.
-            Some(len) if !looks => ((len - connection.received).max(1), RecvFlags::TRUNC),
-            Some(len) => ((len - connection.received).max(1), RecvFlags::empty()),
+            Some(len) if !looks => ((len - connection.received).clamp(1, most), RecvFlags::TRUNC),
+            Some(len) => ((len - connection.received).clamp(1, most), RecvFlags::empty()),
             None => (HEAD_LEN_MAX, RecvFlags::empty()),
         };
         let flags = RecvFlags::DONTWAIT | discard;
@@ -190,7 +281,7 @@ impl Load {
         };
         ensure!(connection.received <= answer_len, "wrong count: an answer is too long");
         if looks {
-            self.check(from, answer_len - self.file_len, &buffer[..read])?;
+            self.check(index, from, answer_len - self.body_len, &buffer[..read])?;
         }
         Ok(self.connections[index].received == answer_len)
     }
@@ -199,21 +290,21 @@ impl Load {
     fn take_head(&mut self, index: usize, looks: bool, bytes: &[u8]) -> Result<bool> {
         let connection = &mut self.connections[index];
         connection.head.extend_from_slice(bytes);
-        let Some(head_len) = http_head::check(&connection.head, self.file_len)? else {
+        let Some(head_len) = http_head::check(&connection.head, self.body_len)? else {
             ensure!(connection.head.len() < HEAD_LEN_MAX, "wrong answer: the head does not end");
             return Ok(false);
         };
-        let answer_len = head_len + self.file_len;
+        let answer_len = head_len + self.body_len;
         ensure!(connection.received <= answer_len, "wrong count: an answer is too long");
         connection.answer_len = Some(answer_len);
         if looks {
-            self.canary.check(0, &connection.head[head_len..])?;
+            self.canary.check(connection.base, &connection.head[head_len..])?;
         }
         Ok(connection.received == answer_len)
     }
 
     /// Compares bytes of an answer, the first of which stands at `from`; an HTTP head is not among them.
-    fn check(&self, from: usize, head_len: usize, bytes: &[u8]) -> Result<()> {
+    fn check(&self, index: usize, from: usize, head_len: usize, bytes: &[u8]) -> Result<()> {
         let split = head_len.saturating_sub(from).min(bytes.len());
         let (before, body) = bytes.split_at(split);
         if let Head::Fixed(head) = &self.protocol.head {
@@ -221,32 +312,15 @@ impl Load {
             ensure!(before == expected, "wrong bytes: in the header");
         }
         let position = (from + split).saturating_sub(head_len);
-        self.canary.check(position as u64, body)?;
-        Ok(())
+        self.canary.check(self.connections[index].base + position as u64, body)
     }
 }
 
-impl Connection {
-    fn ask(&mut self, protocol: &Protocol, file_len: usize) -> Result<()> {
-        self.requests_left -= 1;
-        self.received = 0;
-        self.head.clear();
-        self.answer_len = match &protocol.head {
-            Head::Fixed(head) => Some(head.len() + file_len),
-            Head::Http => None,
-        };
-        self.asked = Instant::now();
-        self.socket.write_all(&protocol.request).context("a request could not be sent")
-    }
-}
-
-fn percentiles(latencies_us: &mut [f64]) -> Latency {
-    latencies_us.sort_unstable_by(f64::total_cmp);
-    let at = |per_mille: usize| {
-        let index = (latencies_us.len() * per_mille / 1000).min(latencies_us.len() - 1);
-        latencies_us[index]
-    };
-    Latency { p50_us: at(500), p99_us: at(990) }
+/// The value below which so many thousandths of all lie; zero if there are none. Sorts.
+pub(crate) fn percentile(values: &mut [f64], per_mille: usize) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    let index = (values.len() * per_mille / 1000).min(values.len().saturating_sub(1));
+    values.get(index).copied().unwrap_or(0.0)
 }
 
 #[cfg(test)]
@@ -256,7 +330,10 @@ mod tests {
     #[test]
     fn percentiles_of_known_data() {
         let mut data: Vec<f64> = (0..1000).rev().map(f64::from).collect();
-        assert_eq!(percentiles(&mut data), Latency { p50_us: 500.0, p99_us: 990.0 });
-        assert_eq!(percentiles(&mut [3.0]), Latency { p50_us: 3.0, p99_us: 3.0 });
+        let latency = Latency::of(&mut [3.0], &mut data);
+        let found = [latency.p50_us, latency.p90_us, latency.p99_us, latency.p999_us];
+        assert_eq!(found, [500.0, 900.0, 990.0, 999.0]);
+        assert_eq!([latency.first_byte_p50_us, latency.first_byte_p99_us], [3.0, 3.0]);
+        assert_eq!(percentile(&mut [], 990), 0.0);
     }
 }

@@ -1,6 +1,6 @@
-//! Sockets on 127.0.0.1, set up the same for every arm, and waiting with an end.
+//! Sockets, set up the same for every arm, and waiting with an end.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest that one transfer may take, however steadily it crawls.
 pub(crate) const TRANSFER_LONGEST: Duration = Duration::from_secs(60);
 
-/// Listens on a free port of 127.0.0.1.
-pub(crate) fn listen() -> Result<(TcpListener, u16)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port to listen on")?;
-    let port = listener.local_addr()?.port();
-    Ok((listener, port))
+/// Listens on a free port of `address`, for as many connections as a point may open at once.
+pub(crate) fn listen(address: IpAddr) -> Result<TcpListener> {
+    let listener = TcpListener::bind((address, 0)).context("no port to listen on")?;
+    // The standard library's backlog is 128; the kernel cuts this one down to net.core.somaxconn.
+    rustix::net::listen(&listener, 4096)?;
+    Ok(listener)
 }
 
-/// Connects to `port` of 127.0.0.1.
-pub(crate) fn connect(port: u16) -> Result<TcpStream> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+/// Connects to `address`.
+pub(crate) fn connect(address: SocketAddr) -> Result<TcpStream> {
     TcpStream::connect_timeout(&address, PATIENCE).context("the sender does not accept")
 }
 

@@ -81,7 +81,7 @@ impl Machine {
 }
 
 /// The first two CPUs that this process may use; the same one twice if there is only one.
-fn two_cpus() -> Result<(usize, usize)> {
+pub(crate) fn two_cpus() -> Result<(usize, usize)> {
     let allowed = rustix::thread::sched_getaffinity(None)?;
     let mut cpus = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu));
     let sender = cpus.next().context("no CPU is allowed")?;

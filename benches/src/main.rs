@@ -18,7 +18,9 @@
 mod arms;
 mod canary;
 mod control;
+mod counters;
 mod data;
+mod full;
 mod http_head;
 mod launch;
 mod load;
@@ -26,11 +28,13 @@ mod loopback;
 mod machine;
 mod measure;
 mod neighbours;
+mod network;
 mod point;
 mod progress;
 mod quick;
 mod receiver;
 mod results;
+mod rounds;
 mod schedule;
 mod sender;
 mod servers;
@@ -54,6 +58,8 @@ struct Cli {
 enum Command {
     /// Measure the most telling points within a few minutes.
     Quick(quick::Options),
+    /// Measure every point with every arm, for as long as there is time.
+    Full(full::Options),
     /// Compare whole HTTP servers: nginx, ringwayd, tower-http.
     Servers(servers::Options),
     /// Send for one arm; started by the harness itself.
@@ -62,6 +68,9 @@ enum Command {
     /// Become a server on its CPU; started by the harness itself.
     #[command(hide = true)]
     Launch(launch::Job),
+    /// Hold the far end of a veth pair until stdin ends; started by the harness itself.
+    #[command(hide = true)]
+    KeepNetwork(network::KeeperJob),
     /// Make a directory and remove it when stdin ends; started by the harness itself.
     #[command(hide = true)]
     KeepSite(servers::SiteJob),
@@ -77,9 +86,11 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Quick(options) => quick::run(&options),
+        Command::Full(options) => full::run(&options),
         Command::Servers(options) => servers::run(&options),
         Command::Sender(job) => sender::run(&job),
         Command::Launch(job) => launch::run(&job),
+        Command::KeepNetwork(job) => network::keep(&job),
         Command::KeepSite(job) => servers::keep_site(&job),
         #[cfg(feature = "peers")]
         Command::PeerServedir(job) => servers::serve_dir(&job),

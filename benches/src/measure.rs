@@ -2,6 +2,7 @@
 //!
 //! `getrusage(RUSAGE_SELF)` counts every thread of the process, io-wq workers and those that have already
 //! ended included; `RUSAGE_THREAD` counts the calling thread alone. The difference is what was done off it.
+//! What workers of the kernel (io-wq) have used stands in the schedstat of the threads that bear their name.
 
 use std::time::Instant;
 
@@ -18,10 +19,14 @@ pub(crate) struct Usage {
     pub(crate) system_s: f64,
     /// CPU seconds, both modes, of the measuring thread alone.
     pub(crate) main_thread_s: f64,
+    /// CPU seconds of io-wq workers, which are a part of the system's.
+    pub(crate) io_wq_s: f64,
     pub(crate) voluntary_switches: u64,
     pub(crate) involuntary_switches: u64,
     pub(crate) minor_faults: u64,
     pub(crate) major_faults: u64,
+    /// The most that was resident meanwhile, in bytes: memory, mapped files and shared pages.
+    pub(crate) resident_peak_bytes: u64,
 }
 
 impl Usage {
@@ -43,11 +48,15 @@ pub(crate) struct Start {
     wall: Instant,
     process: libc::rusage,
     thread: libc::rusage,
+    io_wq_s: f64,
 }
 
 impl Start {
     pub(crate) fn now() -> Self {
+        // The peak of resident memory begins anew; a kernel that refuses tells the peak since the start.
+        let _ = std::fs::write("/proc/self/clear_refs", "5");
         Self {
+            io_wq_s: io_wq_s(),
             process: read(libc::RUSAGE_SELF),
             thread: read(libc::RUSAGE_THREAD),
             wall: Instant::now(),
@@ -67,12 +76,32 @@ impl Start {
             user_s: seconds(process.ru_utime) - seconds(self.process.ru_utime),
             system_s: seconds(process.ru_stime) - seconds(self.process.ru_stime),
             main_thread_s,
+            io_wq_s: (io_wq_s() - self.io_wq_s).max(0.0),
             voluntary_switches: grown(process.ru_nvcsw, self.process.ru_nvcsw),
             involuntary_switches: grown(process.ru_nivcsw, self.process.ru_nivcsw),
             minor_faults: grown(process.ru_minflt, self.process.ru_minflt),
             major_faults: grown(process.ru_majflt, self.process.ru_majflt),
+            resident_peak_bytes: resident_peak_bytes(),
         }
     }
+}
+
+/// CPU seconds of the io-wq workers of this process that are there now; one leaves after seconds of rest.
+fn io_wq_s() -> f64 {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let nanoseconds = threads.filter_map(|thread| {
+        let name = std::fs::read_to_string(thread.path().join("comm")).ok()?;
+        let stat = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        name.starts_with("iou-wrk").then(|| stat.split(' ').next()?.parse::<f64>().ok())?
+    });
+    nanoseconds.sum::<f64>() / 1e9
+}
+
+fn resident_peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
 }
 
 /// CPU seconds of this process and of all children that were waited for, since its start.
@@ -113,6 +142,8 @@ mod tests {
         assert!(used.wall_s >= 0.05);
         assert!(used.main_thread_s < used.wall_s / 2.0, "{used:?}");
         assert!(used.voluntary_switches >= 1);
+        assert!(used.resident_peak_bytes > 100_000, "{used:?}");
+        assert!(used.io_wq_s.abs() < 1e-9, "{used:?}");
     }
 
     #[test]
@@ -122,10 +153,12 @@ mod tests {
             user_s: 0.25,
             system_s: 0.75,
             main_thread_s: 0.6,
+            io_wq_s: 0.0,
             voluntary_switches: 0,
             involuntary_switches: 0,
             minor_faults: 0,
             major_faults: 0,
+            resident_peak_bytes: 0,
         };
         assert!((usage.off_main_share() - 0.4).abs() < 1e-9);
         let idle = Usage { user_s: 0.0, system_s: 0.0, main_thread_s: 0.0, ..usage };

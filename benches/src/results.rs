@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::arms::Arm;
+use crate::counters::Counted;
 use crate::machine::Machine;
 use crate::neighbours::Neighbours;
 use crate::point::Point;
@@ -15,28 +16,56 @@ use crate::stats::{Estimate, estimate, estimate_ratio};
 use crate::trial::Sample;
 
 /// Grows when a field changes its meaning.
-pub(crate) const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 2;
 
-/// What one arm did at one point. GB is 10⁹ bytes of the file; CPU is that of the sender, all threads.
+/// What one arm did at one point, or why it did nothing. GB is 10⁹ bytes of the file; CPU is that of the
+/// sender, all threads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Row {
     pub(crate) schema: u32,
     pub(crate) mode: String,
     pub(crate) point: String,
+    /// What the point is, in a sentence.
+    pub(crate) point_about: String,
     pub(crate) arm: String,
     /// What the arm does, in a sentence.
     pub(crate) about: String,
+    /// Why this arm is missing here.
+    pub(crate) gap: Option<String>,
     /// The arm that `ratio` is taken against.
     pub(crate) baseline: String,
     /// Measured rounds; the warm-up is not among them.
     pub(crate) n: usize,
-    pub(crate) figures: Figures,
+    /// `None` for a gap.
+    pub(crate) figures: Option<Figures>,
     /// CPU of this arm to CPU of the baseline in the same round.
-    pub(crate) ratio: Estimate,
+    pub(crate) ratio: Option<Estimate>,
+    /// From the warm-up; `None` where the kernel does not let anybody count.
+    pub(crate) counted_per_gb: Option<PerGb>,
+    pub(crate) copies: Option<Copies>,
     pub(crate) machine: Machine,
     /// What else ran while this point was measured.
     pub(crate) neighbours: Neighbours,
     pub(crate) samples: Vec<Sample>,
+}
+
+/// Counts by the kernel's events, of one round.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PerGb {
+    pub(crate) syscalls: f64,
+    pub(crate) context_switches: f64,
+    pub(crate) page_faults: f64,
+}
+
+/// How often the sender's CPU copied each byte.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Copies {
+    pub(crate) per_byte: f64,
+    /// Added up from what the calls returned; otherwise derived from what the route is.
+    pub(crate) counted: bool,
+    pub(crate) zero_copy_sends: u64,
+    /// Those of them that the kernel says it copied after all.
+    pub(crate) zero_copy_copied: u64,
 }
 
 /// The figures of an arm at a point.
@@ -50,42 +79,112 @@ pub(crate) struct Figures {
     pub(crate) user_share: Estimate,
     /// CPU off the main thread (io-wq workers, helper threads), as a part of the whole: 0 to 1.
     pub(crate) off_main_share: Estimate,
+    /// CPU of io-wq workers, as a part of the whole: 0 to 1.
+    pub(crate) io_wq_share: Estimate,
     pub(crate) voluntary_switches_per_gb: Estimate,
     pub(crate) involuntary_switches_per_gb: Estimate,
     pub(crate) minor_faults_per_gb: Estimate,
     pub(crate) major_faults_per_gb: Estimate,
-    /// Keep-alive points only; closed loop.
-    pub(crate) latency_p50_us: Option<Estimate>,
-    pub(crate) latency_p99_us: Option<Estimate>,
+    pub(crate) resident_peak_bytes: Estimate,
+    /// From request to first byte; of a stream, from the order to send.
+    pub(crate) first_byte_p50_us: Estimate,
+    pub(crate) first_byte_p99_us: Estimate,
+    /// From request to last byte. Closed loop; of a stream all four are the same.
+    pub(crate) latency_p50_us: Estimate,
+    pub(crate) latency_p90_us: Estimate,
+    pub(crate) latency_p99_us: Estimate,
+    pub(crate) latency_p999_us: Estimate,
+}
+
+/// What all rows of a point share.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setting<'a> {
+    pub(crate) mode: &'static str,
+    pub(crate) machine: &'a Machine,
+    pub(crate) neighbours: Neighbours,
+    pub(crate) point: &'a Point,
+}
+
+/// What was measured of an arm.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Part {
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) counted: Option<PerGb>,
 }
 
 impl Row {
-    /// Condenses the samples of `arm`; `baseline` holds the baseline's samples of the same rounds.
-    pub(crate) fn new(
-        (machine, neighbours): (&Machine, Neighbours),
-        point: &Point,
-        arm: &Arm,
-        samples: &[Sample],
-        (baseline, baseline_samples): (&Arm, &[Sample]),
-    ) -> Result<Self> {
-        let cpu = |samples: &[Sample]| -> Vec<f64> {
-            samples.iter().map(|sample| sample.usage.cpu_s() / gb(sample)).collect()
-        };
-        let ratio = estimate_ratio(&cpu(samples), &cpu(baseline_samples));
-        Ok(Self {
+    fn empty(setting: &Setting<'_>, arm: &Arm, baseline: &str) -> Self {
+        Self {
             schema: SCHEMA,
-            mode: "quick".to_owned(),
-            point: point.name.to_owned(),
+            mode: setting.mode.to_owned(),
+            point: setting.point.name.to_owned(),
+            point_about: setting.point.about(),
             arm: arm.name.to_owned(),
             about: arm.about.to_owned(),
-            baseline: baseline.name.to_owned(),
-            n: samples.len(),
-            figures: Figures::of(samples).context("no samples")?,
-            ratio: ratio.context("the baseline used no CPU that could be seen")?,
-            machine: machine.clone(),
-            neighbours,
-            samples: samples.to_vec(),
+            gap: None,
+            baseline: baseline.to_owned(),
+            n: 0,
+            figures: None,
+            ratio: None,
+            counted_per_gb: None,
+            copies: None,
+            machine: setting.machine.clone(),
+            neighbours: setting.neighbours,
+            samples: Vec::new(),
+        }
+    }
+
+    /// An arm that was not measured, and why.
+    pub(crate) fn gap(setting: &Setting<'_>, arm: &Arm, why: &str) -> Self {
+        let empty = Self::empty(setting, arm, setting.point.baseline());
+        Self { gap: Some(why.to_owned()), ..empty }
+    }
+
+    /// Condenses what was measured of `arm`; `baseline` has its samples of the same rounds.
+    pub(crate) fn new(
+        setting: &Setting<'_>,
+        arm: &Arm,
+        part: &Part,
+        (baseline, baseline_part): (&Arm, &Part),
+    ) -> Result<Self> {
+        let cpu = |part: &Part| -> Vec<f64> {
+            part.samples.iter().map(|sample| sample.usage.cpu_s() / gb(sample)).collect()
+        };
+        let ratio = estimate_ratio(&cpu(part), &cpu(baseline_part));
+        Ok(Self {
+            n: part.samples.len(),
+            figures: Some(Figures::of(&part.samples).context("no samples")?),
+            ratio: Some(ratio.context("the baseline used no CPU that could be seen")?),
+            counted_per_gb: part.counted,
+            copies: Some(Copies::of(arm, &part.samples)),
+            samples: part.samples.clone(),
+            ..Self::empty(setting, arm, baseline.name)
         })
+    }
+}
+
+impl PerGb {
+    pub(crate) fn new(counted: Counted, sample: &Sample) -> Self {
+        let per_gb = |count: u64| count as f64 / gb(sample);
+        Self {
+            syscalls: per_gb(counted.syscalls),
+            context_switches: per_gb(counted.context_switches),
+            page_faults: per_gb(counted.page_faults),
+        }
+    }
+}
+
+impl Copies {
+    fn of(arm: &Arm, samples: &[Sample]) -> Self {
+        let bytes: u64 = samples.iter().map(|sample| sample.bytes).sum();
+        let copied: Option<u64> = samples.iter().map(|sample| sample.counts.copied_bytes).sum();
+        let derived = f64::from(arm.copies);
+        Self {
+            per_byte: copied.map_or(derived, |copied| copied as f64 / bytes as f64),
+            counted: copied.is_some(),
+            zero_copy_sends: samples.iter().map(|sample| sample.counts.zero_copy_sends).sum(),
+            zero_copy_copied: samples.iter().map(|sample| sample.counts.zero_copy_copied).sum(),
+        }
     }
 }
 
@@ -99,18 +198,27 @@ impl Figures {
             estimate(&samples.iter().map(figure).collect::<Option<Vec<_>>>()?)
         };
         let per_gb = |count: &dyn Fn(&Sample) -> u64| each(&|s| count(s) as f64 / gb(s));
+        let share = |part_s: &dyn Fn(&Sample) -> f64| {
+            each(&|s| (part_s(s) / s.usage.cpu_s().max(f64::MIN_POSITIVE)).clamp(0.0, 1.0))
+        };
         Some(Self {
             cpu_s_per_gb: each(&|s| s.usage.cpu_s() / gb(s))?,
             cpu_us_per_request: some(&|s| Some(s.usage.cpu_s() * 1e6 / s.requests? as f64)),
             goodput_gb_per_s: each(&|s| gb(s) / s.usage.wall_s)?,
-            user_share: each(&|s| s.usage.user_s / s.usage.cpu_s().max(f64::MIN_POSITIVE))?,
+            user_share: share(&|s| s.usage.user_s)?,
             off_main_share: each(&|s| s.usage.off_main_share())?,
+            io_wq_share: share(&|s| s.usage.io_wq_s)?,
             voluntary_switches_per_gb: per_gb(&|s| s.usage.voluntary_switches)?,
             involuntary_switches_per_gb: per_gb(&|s| s.usage.involuntary_switches)?,
             minor_faults_per_gb: per_gb(&|s| s.usage.minor_faults)?,
             major_faults_per_gb: per_gb(&|s| s.usage.major_faults)?,
-            latency_p50_us: some(&|s| Some(s.latency?.p50_us)),
-            latency_p99_us: some(&|s| Some(s.latency?.p99_us)),
+            resident_peak_bytes: each(&|s| s.usage.resident_peak_bytes as f64)?,
+            first_byte_p50_us: each(&|s| s.latency.first_byte_p50_us)?,
+            first_byte_p99_us: each(&|s| s.latency.first_byte_p99_us)?,
+            latency_p50_us: each(&|s| s.latency.p50_us)?,
+            latency_p90_us: each(&|s| s.latency.p90_us)?,
+            latency_p99_us: each(&|s| s.latency.p99_us)?,
+            latency_p999_us: each(&|s| s.latency.p999_us)?,
         })
     }
 }
@@ -152,48 +260,63 @@ pub(crate) fn write(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::arms::Counts;
     use crate::load::Latency;
     use crate::measure::Usage;
     use crate::{arms, point};
 
-    fn sample(round: u32, system_s: f64, latency: Option<Latency>) -> Sample {
+    fn sample(round: u32, system_s: f64, requests: Option<u64>) -> Sample {
         Sample {
             round,
             bytes: 2_000_000_000,
-            requests: latency.map(|_| 1000),
+            requests,
             usage: Usage {
                 wall_s: 0.1 + 0.2,
                 user_s: 0.0,
                 system_s,
                 main_thread_s: system_s / 2.0,
+                io_wq_s: system_s / 4.0,
                 voluntary_switches: 10,
                 involuntary_switches: 4,
                 minor_faults: 2,
                 major_faults: 0,
+                resident_peak_bytes: 1 << 20,
             },
-            latency,
+            counts: Counts {
+                copied_bytes: Some(1_000_000_000),
+                zero_copy_sends: 3,
+                zero_copy_copied: 2,
+            },
+            latency: Latency::of(&mut [1.0 / 3.0], &mut [7.0]),
             congestion_sender: "cubic".to_owned(),
             congestion_receiver: "cubic".to_owned(),
         }
     }
 
-    fn row(latency: Option<Latency>) -> Row {
+    /// A row of `hot-1g` from the CPU seconds of its samples; the baseline has twice of the first ones.
+    pub(crate) fn row(arm: &str, system_s: &[f64], requests: Option<u64>) -> Row {
         let machine = Machine::look(&std::env::temp_dir()).unwrap();
         let point = point::named("hot-1g").unwrap();
-        let arm = arms::named("splice-1m", point).unwrap();
+        let arm = arms::named(arm, point).unwrap();
         let baseline = arms::named("sendfile", point).unwrap();
-        let samples = [sample(1, 0.3, latency), sample(2, 0.5, latency)];
-        let base = [sample(1, 0.6, latency), sample(2, 1.0, latency)];
+        let samples = |factor: f64| {
+            (1..).zip(system_s).map(|(n, s)| sample(n, s * factor, requests)).collect()
+        };
+        let counted = Counted { syscalls: 20, context_switches: 2, page_faults: 0 };
+        let counted = Some(PerGb::new(counted, &sample(0, 1.0, None)));
+        let part = Part { samples: samples(1.0), counted };
+        let base = Part { samples: samples(2.0), counted: None };
         let neighbours = Neighbours { foreign_cpus: 0.25, stolen_cpus: 0.0 };
-        Row::new((&machine, neighbours), point, arm, &samples, (baseline, &base)).unwrap()
+        let setting = Setting { mode: "quick", machine: &machine, neighbours, point };
+        Row::new(&setting, arm, &part, (baseline, &base)).unwrap()
     }
 
     #[test]
     fn rows_come_back_from_json_as_they_were() {
-        for latency in [None, Some(Latency { p50_us: 1.0 / 3.0, p99_us: 7.0 })] {
-            let row = row(latency);
+        for requests in [None, Some(1000)] {
+            let row = row("splice-1m", &[0.3, 0.5], requests);
             let line = serde_json::to_string(&row).unwrap();
             assert!(!line.contains('\n'));
             assert_eq!(serde_json::from_str::<Row>(&line).unwrap(), row);
@@ -202,19 +325,25 @@ mod tests {
 
     #[test]
     fn figures_have_the_units_they_say() {
-        let row = row(Some(Latency { p50_us: 1.0, p99_us: 2.0 }));
+        let row = row("splice-1m", &[0.3, 0.5], Some(1000));
         let near = |estimate: Estimate, value: f64| (estimate.median - value).abs() < 1e-9;
-        assert!(near(row.figures.cpu_s_per_gb, 0.2));
-        assert!(near(row.figures.cpu_us_per_request.unwrap(), 400.0));
-        assert!(near(row.figures.off_main_share, 0.5));
-        assert!(near(row.figures.voluntary_switches_per_gb, 5.0));
-        assert!(near(row.ratio, 0.5));
+        let figures = row.figures.unwrap();
+        assert!(near(figures.cpu_s_per_gb, 0.2));
+        assert!(near(figures.cpu_us_per_request.unwrap(), 400.0));
+        assert!(near(figures.off_main_share, 0.5));
+        assert!(near(figures.io_wq_share, 0.25));
+        assert!(near(figures.voluntary_switches_per_gb, 5.0));
+        assert!(near(row.ratio.unwrap(), 0.5));
+        assert!((row.counted_per_gb.unwrap().syscalls - 10.0).abs() < 1e-9);
+        let copies = row.copies.unwrap();
+        assert!(copies.counted && (copies.per_byte - 0.5).abs() < 1e-9);
+        assert_eq!((copies.zero_copy_sends, copies.zero_copy_copied), (6, 4));
     }
 
     #[test]
     fn second_result_of_a_day_does_not_replace_the_first() {
         let directory = tempfile::tempdir().unwrap();
-        let rows = [row(None)];
+        let rows = [row("splice-1m", &[0.3], None)];
         let first = write(directory.path(), "quick", &rows[0].machine, &rows).unwrap();
         let second = write(directory.path(), "quick", &rows[0].machine, &rows).unwrap();
         assert_ne!(first, second);

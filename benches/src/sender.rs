@@ -2,18 +2,20 @@
 
 use std::fs::File;
 use std::io::{BufRead, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 
-use crate::arms::{self, Arm, ExchangeArm, Make, StreamArm};
-use crate::control::{Answer, Order, Task};
+use crate::arms::{self, Arm, Counts, ExchangeArm, Make, StreamArm};
+use crate::control::{Answer, Cost, Order, Task};
+use crate::counters::Counters;
 use crate::launch::die_with_the_parent;
 use crate::loopback;
 use crate::machine::pin_to;
 use crate::measure::Start;
+use crate::network;
 use crate::point::{self, Point};
 
 /// What the parent wants sent.
@@ -32,6 +34,15 @@ pub(crate) struct Job {
     /// The process that started this one.
     #[arg(long)]
     pub(crate) parent: i32,
+    /// The address to listen on.
+    #[arg(long)]
+    pub(crate) address: IpAddr,
+    /// The network that the address is in, if it is not the parent's.
+    #[arg(long)]
+    pub(crate) network: Option<PathBuf>,
+    /// Count system calls, by the tracepoint with this number.
+    #[arg(long)]
+    pub(crate) syscall_event: Option<u64>,
 }
 
 /// Runs until the parent closes stdin.
@@ -43,28 +54,39 @@ pub(crate) fn run(job: &Job) -> Result<()> {
 
 fn serve_the_parent(job: &Job) -> Result<()> {
     pin_to(job.cpu)?;
+    if let Some(network) = &job.network {
+        network::join(network)?;
+    }
     let point = point::named(&job.point).context("no such point")?;
     let arm = arms::named(&job.arm, point).context("no such arm for this point")?;
     let file = File::open(&job.data).context("the data file cannot be opened")?;
-    let connections = gather(point)?;
-    let mut worker = Worker::make(arm, file, connections)?;
+    let connections = gather(point, job.address)?;
+    // Threads that an arm starts when it is made are counted too.
+    let mut counters = job.syscall_event.map(Counters::open).transpose()?;
+    let mut worker = Worker::make(arm, file, point, connections)?;
     while let Some(order) = hear()? {
         let Order::Run(task) = order else { bail!("out of step: {order:?}") };
+        let _ = worker.counts();
+        let before = counters.as_mut().map(Counters::read).transpose()?;
         let start = Start::now();
         worker.run(task)?;
+        let after = counters.as_mut().map(Counters::read).transpose()?;
         ensure!(hear()? == Some(Order::Received), "the parent did not confirm");
-        say(&Answer::Measured(start.used()))?;
+        let usage = start.used();
+        let counted = after.zip(before).map(|(after, before)| after.since(before));
+        let cost = Cost { usage, counts: worker.counts(), counted };
+        say(&Answer::Measured(Box::new(cost)))?;
     }
     Ok(())
 }
 
 /// Accepts as many connections as the point has.
-fn gather(point: &Point) -> Result<Vec<TcpStream>> {
-    let (listener, port) = loopback::listen()?;
-    say(&Answer::Listening { port })?;
+fn gather(point: &Point, address: IpAddr) -> Result<Vec<TcpStream>> {
+    let listener = loopback::listen(address)?;
+    say(&Answer::Listening { address: listener.local_addr()? })?;
     let mut connections = Vec::new();
     let mut congestion = String::new();
-    for _ in 0..point.shape.connections() {
+    for _ in 0..point.connections() {
         let socket = loopback::accept(&listener)?;
         congestion = loopback::prepare(&socket)?;
         connections.push(socket);
@@ -80,12 +102,13 @@ enum Worker {
 }
 
 impl Worker {
-    fn make(arm: &Arm, file: File, mut connections: Vec<TcpStream>) -> Result<Self> {
+    fn make(arm: &Arm, file: File, point: &Point, mut connections: Vec<TcpStream>) -> Result<Self> {
         Ok(match arm.make {
             Make::Stream(make) => {
                 Worker::Stream(make(file, connections.pop().context("no connection")?)?)
             }
-            Make::Exchange(make) => Worker::Exchange(make(file, connections)?),
+            Make::Exchange(make) => Worker::Exchange(make(file, point.slices(), connections)?),
+            Make::Missing(_, why) => bail!("{why}"),
         })
     }
 
@@ -94,6 +117,13 @@ impl Worker {
             (Worker::Stream(arm), Task::Send(span)) => arm.send(span),
             (Worker::Exchange(arm), Task::Serve { requests_each }) => arm.serve(requests_each),
             (_, task) => bail!("this arm is not made for {task:?}"),
+        }
+    }
+
+    fn counts(&mut self) -> Counts {
+        match self {
+            Worker::Stream(arm) => arm.counts(),
+            Worker::Exchange(arm) => arm.counts(),
         }
     }
 }

@@ -2,7 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::canary::mix;
+/// The finalizer of splitmix64: one well-mixed word per counter value.
+pub(crate) fn mix(counter: u64) -> u64 {
+    let mut word = counter.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
+}
 
 /// A median with its bootstrap 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -6,8 +6,8 @@ use comfy_table::{CellAlignment, Table};
 
 use crate::machine::Machine;
 use crate::neighbours::Neighbours;
-use crate::point::{Point, Shape};
-use crate::results::Row;
+use crate::point::{Kind, MIB, Point};
+use crate::results::{Copies, Row};
 use crate::stats::{Estimate, Verdict, verdict};
 
 /// The facts above all tables.
@@ -30,17 +30,16 @@ pub(crate) fn heading(machine: &Machine) -> String {
 
 /// The table of one point and the sentence below it.
 pub(crate) fn point(point: &Point, rows: &[Row]) -> String {
-    let exchange = matches!(point.shape, Shape::Exchange { .. });
+    let exchange = point.kind() == Kind::Exchange;
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN);
     let mut header = vec!["arm", "n", "CPU-s/GB"];
     if exchange {
         header.push("CPU µs/request");
     }
-    header.extend(["× baseline", "GB/s", "off main", "switches/GB", "faults/GB"]);
-    if exchange {
-        header.push("p50 / p99 µs");
-    }
+    header.extend(["× baseline", "GB/s", "io-wq", "syscalls/GB", "switches/GB", "faults/GB"]);
+    header.extend(["copies", "peak MiB", "first byte µs"]);
+    header.push(if exchange { "p50 / p99 / p99.9 µs" } else { "whole ms" });
     table.set_header(header);
     for row in rows {
         table.add_row(cells(row, exchange));
@@ -49,31 +48,55 @@ pub(crate) fn point(point: &Point, rows: &[Row]) -> String {
         column.set_cell_alignment(CellAlignment::Right);
     }
     let about: String = rows.iter().map(|row| format!("  {}: {}\n", row.arm, row.about)).collect();
-    format!("{}: {}\n{about}\n{table}\n\n{}", point.name, point.about, conclusion(rows))
+    format!("{}: {}\n{about}\n{table}\n\n{}", point.name, point.about(), conclusion(rows))
 }
 
 fn cells(row: &Row, exchange: bool) -> Vec<String> {
-    let figures = &row.figures;
+    let Some(figures) = &row.figures else {
+        let why = row.gap.as_deref().unwrap_or("not measured");
+        return vec![row.arm.clone(), "0".to_owned(), format!("gap: {why}")];
+    };
     let mut cells = vec![row.arm.clone(), row.n.to_string(), interval(&figures.cpu_s_per_gb, 3)];
     if exchange {
         cells.push(figures.cpu_us_per_request.map_or_else(String::new, |it| interval(&it, 1)));
     }
-    let ratio =
-        if row.arm == row.baseline { "baseline".to_owned() } else { interval(&row.ratio, 2) };
+    let ratio = match row.ratio {
+        _ if row.arm == row.baseline => "baseline".to_owned(),
+        ratio => ratio.map_or_else(String::new, |ratio| interval(&ratio, 2)),
+    };
     let switches =
         figures.voluntary_switches_per_gb.median + figures.involuntary_switches_per_gb.median;
     let faults = figures.minor_faults_per_gb.median + figures.major_faults_per_gb.median;
+    let syscalls = row.counted_per_gb.map(|counted| format!("{:.0}", counted.syscalls));
     cells.extend([
         ratio,
         format!("{:.2}", figures.goodput_gb_per_s.median),
-        format!("{:.0} %", figures.off_main_share.median * 100.0),
+        format!("{:.0} %", figures.io_wq_share.median * 100.0),
+        syscalls.unwrap_or_else(|| "not counted".to_owned()),
         format!("{switches:.0}"),
         format!("{faults:.0}"),
+        row.copies.map_or_else(String::new, copies),
+        format!("{:.1}", figures.resident_peak_bytes.median / MIB as f64),
+        format!("{:.0}", figures.first_byte_p50_us.median),
     ]);
-    if let (Some(p50), Some(p99)) = (figures.latency_p50_us, figures.latency_p99_us) {
-        cells.push(format!("{:.0} / {:.0}", p50.median, p99.median));
-    }
+    let [p50, p99, p999] =
+        [figures.latency_p50_us, figures.latency_p99_us, figures.latency_p999_us]
+            .map(|it| it.median);
+    cells.push(match exchange {
+        true => format!("{p50:.0} / {p99:.0} / {p999:.0}"),
+        false => format!("{:.1}", p50 / 1000.0),
+    });
     cells
+}
+
+/// How often each byte was copied: counted, or derived and marked so.
+fn copies(copies: Copies) -> String {
+    let mark = if copies.counted { "" } else { " (derived)" };
+    let zero_copy = match copies.zero_copy_sends {
+        0 => String::new(),
+        sends => format!(", ZC {} of {sends} copied", copies.zero_copy_copied),
+    };
+    format!("{:.2}{mark}{zero_copy}", copies.per_byte)
 }
 
 /// A median and its 95 % interval.
@@ -84,13 +107,19 @@ pub(crate) fn interval(estimate: &Estimate, digits: usize) -> String {
 
 /// What the intervals allow one to say about the CPU.
 fn conclusion(rows: &[Row]) -> String {
-    let costs: Vec<Estimate> = rows.iter().map(|row| row.figures.cpu_s_per_gb).collect();
+    // The floor moves no file: it is no competitor.
+    let measured: Vec<(&str, Estimate)> = rows
+        .iter()
+        .filter(|row| !row.arm.ends_with("floor"))
+        .filter_map(|row| Some((row.arm.as_str(), row.figures.as_ref()?.cpu_s_per_gb)))
+        .collect();
+    let costs: Vec<Estimate> = measured.iter().map(|(_, cost)| *cost).collect();
     let Some(verdict) = verdict(&costs) else { return "nothing was measured".to_owned() };
     let mut text = match verdict {
-        Verdict::Winner(_) if rows.len() == 1 => "one arm: nothing to compare".to_owned(),
-        Verdict::Winner(index) => format!("least CPU: {}", rows[index].arm),
+        Verdict::Winner(_) if measured.len() == 1 => "one arm: nothing to compare".to_owned(),
+        Verdict::Winner(index) => format!("least CPU: {}", measured[index].0),
         Verdict::Tie(near) => {
-            let names: Vec<&str> = near.iter().map(|&index| rows[index].arm.as_str()).collect();
+            let names: Vec<&str> = near.iter().map(|&index| measured[index].0).collect();
             format!("no winner: the intervals of {} overlap", names.join(", "))
         }
     };

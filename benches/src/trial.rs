@@ -1,21 +1,23 @@
 //! One arm, once: start its sender, verify its bytes, time its transfer.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::net::TcpStream;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::arms::{Arm, Span};
-use crate::canary::mix;
-use crate::control::{Answer, Order, SenderProcess, Task};
-use crate::data::DataFile;
+use crate::arms::{Arm, Counts, Span};
+use crate::control::{Answer, Cost, Order, SenderProcess, Task};
+use crate::counters::Counted;
+use crate::data::{DataFile, VERIFIED_LEN};
 use crate::load::{Compare, Latency, Load, Protocol};
 use crate::loopback;
 use crate::measure::Usage;
-use crate::point::{MIB, Point, Shape};
+use crate::network::{Far, LOCALHOST};
+use crate::point::{MIB, Path, Point, Reader, Shape};
 use crate::receiver;
+use crate::stats::mix;
 
 /// What stays the same for all trials of a run.
 #[derive(Debug)]
@@ -23,6 +25,10 @@ pub(crate) struct Stage {
     /// This program, to be started as the sender.
     pub(crate) binary: PathBuf,
     pub(crate) sender_cpu: usize,
+    /// The other end of a veth pair, or why there is none.
+    pub(crate) far: Result<Far, String>,
+    /// The tracepoint of all system calls, or why they cannot be counted.
+    pub(crate) syscall_event: Result<u64, String>,
 }
 
 /// What one timed transfer cost its sender.
@@ -34,38 +40,54 @@ pub(crate) struct Sample {
     /// Answers given, in keep-alive points.
     pub(crate) requests: Option<u64>,
     pub(crate) usage: Usage,
-    pub(crate) latency: Option<Latency>,
+    /// What the arm knows of its own work.
+    pub(crate) counts: Counts,
+    pub(crate) latency: Latency,
     pub(crate) congestion_sender: String,
     pub(crate) congestion_receiver: String,
 }
 
-/// The most that is compared before a stream is timed, in bytes.
-const VERIFIED_LEN: u64 = 8 * MIB + 1234;
+/// The round that warms up and counts: its bytes are verified like all others, its times are dropped.
+pub(crate) const WARM_UP: u32 = 0;
 
-/// Runs `arm` at `point`: a verified transfer first, then the timed one.
+/// Runs `arm` at `point`: a verified transfer first, then the timed one. What was counted comes from the
+/// warm-up only, because counting takes time.
 ///
 /// # Errors
 ///
-/// A byte is wrong, missing or too many; the sender failed or stalled.
+/// A byte is wrong, missing or too many; the sender failed or stalled; a cold file cannot be had cold.
 pub(crate) fn run(
     stage: &Stage,
     point: &Point,
     arm: &Arm,
     data: &DataFile,
     round: u32,
-) -> Result<Sample> {
+) -> Result<(Sample, Option<Counted>)> {
     attempt(stage, point, arm, data, round)
         .with_context(|| format!("point {}, arm {}, round {round}", point.name, arm.name))
 }
 
-fn attempt(stage: &Stage, point: &Point, arm: &Arm, data: &DataFile, round: u32) -> Result<Sample> {
-    let mut sender = start(stage, point, arm, data)?;
-    let Answer::Listening { port } = sender.answer()? else { bail!("the sender is out of step") };
+fn attempt(
+    stage: &Stage,
+    point: &Point,
+    arm: &Arm,
+    data: &DataFile,
+    round: u32,
+) -> Result<(Sample, Option<Counted>)> {
+    let mut sender =
+        SenderProcess::start(&stage.binary, &arguments(stage, point, arm, data, round)?)?;
+    let Answer::Listening { address } = sender.answer()? else {
+        bail!("the sender is out of step")
+    };
     let mut sockets = Vec::new();
     let mut congestion_receiver = String::new();
-    for _ in 0..point.shape.connections() {
-        let socket = loopback::connect(port)?;
+    for _ in 0..point.connections() {
+        let socket = loopback::connect(address)?;
         congestion_receiver = loopback::prepare(&socket)?;
+        if point.reader != Reader::Eager {
+            // Otherwise the kernel reads for it, megabytes ahead.
+            rustix::net::sockopt::set_socket_recv_buffer_size(&socket, SLOW_BUFFER)?;
+        }
         sockets.push(socket);
     }
     let Answer::Connected { congestion: congestion_sender } = sender.answer()? else {
@@ -74,74 +96,110 @@ fn attempt(stage: &Stage, point: &Point, arm: &Arm, data: &DataFile, round: u32)
     let outcome = match point.shape {
         Shape::Stream => {
             let socket = sockets.pop().context("no connection")?;
-            stream(&mut sender, &socket, data, round)?
+            stream(&mut sender, &socket, point, data, round)?
         }
         Shape::Exchange { requests_each, .. } => {
-            exchange(&mut sender, sockets, data, requests_each)?
+            exchange(&mut sender, sockets, point, data, requests_each)?
         }
     };
-    let Outcome { bytes, requests, usage, latency } = outcome;
-    Ok(Sample { round, bytes, requests, usage, latency, congestion_sender, congestion_receiver })
+    let Outcome { bytes, requests, cost, latency } = outcome;
+    let Cost { usage, counts, counted } = cost;
+    let sample = Sample {
+        round,
+        bytes,
+        requests,
+        usage,
+        counts,
+        latency,
+        congestion_sender,
+        congestion_receiver,
+    };
+    Ok((sample, counted))
 }
+
+/// Of a slow reader's socket, in bytes; the kernel doubles it.
+const SLOW_BUFFER: usize = 64 * 1024;
 
 struct Outcome {
     bytes: u64,
     requests: Option<u64>,
-    usage: Usage,
-    latency: Option<Latency>,
+    cost: Cost,
+    latency: Latency,
 }
 
-fn start(stage: &Stage, point: &Point, arm: &Arm, data: &DataFile) -> Result<SenderProcess> {
-    let path = data.path();
-    let cpu = stage.sender_cpu.to_string();
-    let parent = std::process::id().to_string();
-    let arguments: [&OsStr; 10] = [
-        OsStr::new("--arm"),
-        OsStr::new(arm.name),
-        OsStr::new("--point"),
-        OsStr::new(point.name),
-        OsStr::new("--data"),
-        path.as_os_str(),
-        OsStr::new("--cpu"),
-        OsStr::new(&cpu),
-        OsStr::new("--parent"),
-        OsStr::new(&parent),
-    ];
-    SenderProcess::start(&stage.binary, &arguments)
+fn arguments(
+    stage: &Stage,
+    point: &Point,
+    arm: &Arm,
+    data: &DataFile,
+    round: u32,
+) -> Result<Vec<OsString>> {
+    let far = match point.path {
+        Path::Loopback => None,
+        Path::Veth => Some(stage.far.as_ref().map_err(|why| anyhow::anyhow!("{why}"))?),
+    };
+    let address = far.map_or(LOCALHOST, |_| Far::address());
+    let mut arguments: Vec<OsString> = Vec::new();
+    let mut say = |name: &str, value: OsString| arguments.extend([name.into(), value]);
+    say("--arm", arm.name.into());
+    say("--point", point.name.into());
+    say("--data", data.path().into());
+    say("--cpu", stage.sender_cpu.to_string().into());
+    say("--parent", std::process::id().to_string().into());
+    say("--address", address.to_string().into());
+    if let Some(far) = far {
+        say("--network", far.path().into());
+    }
+    if let (WARM_UP, Ok(event)) = (round, &stage.syscall_event) {
+        say("--syscall-event", event.to_string().into());
+    }
+    Ok(arguments)
 }
 
 fn stream(
     sender: &mut SenderProcess,
     socket: &TcpStream,
+    point: &Point,
     data: &DataFile,
     round: u32,
 ) -> Result<Outcome> {
-    let verified = verified_span(data.len, round);
+    let len = data.slices.len;
+    let verified = verified_span(len, round);
     measured(sender, Task::Send(verified), || receiver::compare(socket, verified, data.canary))?;
     receiver::expect_silence(socket)?;
-    let whole = Span { offset: 0, len: data.len };
-    let (usage, ()) =
-        measured(sender, Task::Send(whole), || receiver::discard(socket, whole, data.canary))?;
+    data.make_ready()?;
+    let whole = Span { offset: 0, len };
+    let (cost, times) = measured(sender, Task::Send(whole), || {
+        receiver::discard(socket, whole, data.canary, point.reader)
+    })?;
     receiver::expect_silence(socket)?;
-    Ok(Outcome { bytes: whole.len, requests: None, usage, latency: None })
+    let microseconds = |time: std::time::Duration| [time.as_secs_f64() * 1e6];
+    let mut first_byte = microseconds(times.first_byte);
+    let latency = Latency::of(&mut first_byte, &mut microseconds(times.last_byte));
+    Ok(Outcome { bytes: len, requests: None, cost, latency })
 }
 
 fn exchange(
     sender: &mut SenderProcess,
     sockets: Vec<TcpStream>,
+    point: &Point,
     data: &DataFile,
     requests_each: u32,
 ) -> Result<Outcome> {
     let requests = sockets.len() as u64 * u64::from(requests_each);
-    let mut load = Load::new(sockets, Protocol::fixed(data.len)?, data.len, data.canary)?;
-    measured(sender, Task::Serve { requests_each: 2 }, || load.run(2, Compare::All))?;
+    let len = data.slices.len;
+    let mut load = Load::new(sockets, Protocol::fixed(len), data.slices, data.canary)?;
+    let verified_each = if len * u64::from(point.connections()) > 16 * MIB { 1 } else { 2 };
+    let verified = Task::Serve { requests_each: verified_each };
+    measured(sender, verified, || load.run(verified_each, Compare::All))?;
     load.expect_silence()?;
-    let (usage, latency) = measured(sender, Task::Serve { requests_each }, || {
+    data.make_ready()?;
+    load.read_as(point.reader);
+    let (cost, latency) = measured(sender, Task::Serve { requests_each }, || {
         load.run(requests_each, Compare::LastOfEachConnection)
     })?;
     load.expect_silence()?;
-    let bytes = requests * data.len;
-    Ok(Outcome { bytes, requests: Some(requests), usage, latency: Some(latency) })
+    Ok(Outcome { bytes: requests * len, requests: Some(requests), cost, latency })
 }
 
 /// Lets the sender run `task` while `receive` takes what it sends.
@@ -149,7 +207,7 @@ fn measured<T>(
     sender: &mut SenderProcess,
     task: Task,
     receive: impl FnOnce() -> Result<T>,
-) -> Result<(Usage, T)> {
+) -> Result<(Cost, T)> {
     sender.order(Order::Run(task))?;
     let received = match receive() {
         Ok(received) => received,
@@ -157,9 +215,9 @@ fn measured<T>(
         Err(error) => return Err(sender.failure().map_or(error, |failure| failure)),
     };
     sender.order(Order::Received)?;
-    let Answer::Measured(usage) = sender.answer()? else { bail!("the sender is out of step") };
-    ensure!(usage.wall_s > 0.0, "the sender's clock stands still");
-    Ok((usage, received))
+    let Answer::Measured(cost) = sender.answer()? else { bail!("the sender is out of step") };
+    ensure!(cost.usage.wall_s > 0.0, "the sender's clock stands still");
+    Ok((*cost, received))
 }
 
 /// Another part of the file in each round, on no page boundary.

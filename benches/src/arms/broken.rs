@@ -8,18 +8,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{Arm, Make, Span, StreamArm};
+use super::{Arm, Span, StreamArm, raw_ring};
 
 macro_rules! arm {
     ($name:literal, $about:literal, $fault:expr) => {
-        Arm {
-            name: $name,
-            about: $about,
-            make: Make::Stream(|file, socket| {
-                Ok(Box::new(Broken { file, socket, fault: $fault, calls: 0 }))
-            }),
-            hidden: true,
-        }
+        Arm::stream($name, $about, 2, |file, socket| {
+            Ok(Box::new(Broken { file, socket, fault: $fault, calls: 0 }))
+        })
+        .hidden()
     };
 }
 
@@ -34,6 +30,7 @@ pub(super) const ARMS: &[Arm] = &[
     arm!("broken-long", "one byte too many", Fault::Long),
     arm!("broken-dies", "gives up before the first byte", Fault::Dies),
     arm!("slow-sleeps", "sleeps before it sends", Fault::Sleeps),
+    arm!("slow-worker", "a worker of the kernel copies bytes that nobody sends", Fault::Worker),
     arm!("slow-thread", "a second thread burns CPU while the first sends", Fault::Burns),
 ];
 
@@ -49,6 +46,7 @@ enum Fault {
     Dies,
     Sleeps,
     Burns,
+    Worker,
 }
 
 struct Broken {
@@ -76,6 +74,7 @@ impl StreamArm for Broken {
             Fault::Burns => std::thread::spawn(burn)
                 .join()
                 .map_err(|_| anyhow::anyhow!("the burning thread panicked"))?,
+            Fault::Worker => raw_ring::read_in_a_worker(&self.file, 256)?,
         }
         self.socket.write_all(&bytes)?;
         Ok(())

@@ -8,14 +8,19 @@
 mod broken;
 mod classic;
 mod epoll;
+mod floor;
+mod mapping;
 mod ours;
+mod peers;
+mod raw_ring;
 
 use std::fs::File;
 use std::net::TcpStream;
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
-use crate::point::{Kind, Point};
+use crate::point::{Cache, Choice, Kind, Point, Slices};
 
 /// A row of the table of arms.
 #[derive(Debug, Clone, Copy)]
@@ -24,19 +29,27 @@ pub(crate) struct Arm {
     /// One line for the reader.
     pub(crate) about: &'static str,
     pub(crate) make: Make,
-    /// Runs only when named: broken on purpose, for the harness's own tests.
-    pub(crate) hidden: bool,
+    pub(crate) choice: Choice,
+    /// How often the sender's CPU copies each byte, by what the route is; an arm that counts says better.
+    pub(crate) copies: u8,
+    /// Sends what was in memory before: pointless where the file is not.
+    pub(crate) hot_only: bool,
 }
 
 /// How an arm comes to be, by the kind of point it is for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Make {
-    Stream(fn(File, TcpStream) -> Result<Box<dyn StreamArm>>),
-    Exchange(fn(File, Vec<TcpStream>) -> Result<Box<dyn ExchangeArm>>),
+    Stream(MakeStream),
+    Exchange(MakeExchange),
+    /// A peer that is not in this build, and why.
+    Missing(Kind, &'static str),
 }
 
+type MakeStream = fn(File, TcpStream) -> Result<Box<dyn StreamArm>>;
+type MakeExchange = fn(File, Slices, Vec<TcpStream>) -> Result<Box<dyn ExchangeArm>>;
+
 /// Bytes of a file: where they begin and how many they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Span {
     pub(crate) offset: u64,
     pub(crate) len: u64,
@@ -46,13 +59,33 @@ pub(crate) struct Span {
 pub(crate) trait StreamArm {
     /// Returns when the socket has accepted every byte of `span`. Called several times in a life.
     fn send(&mut self, span: Span) -> Result<()>;
+
+    /// What it has counted since it was last asked.
+    fn counts(&mut self) -> Counts {
+        Counts::default()
+    }
 }
 
-/// Answers fixed requests with [`crate::wire::response_header`] and its whole file. The sockets arrive
+/// Answers requests (see [`crate::wire`]) with a header and the slice asked for. The sockets arrive
 /// blocking, with `TCP_NODELAY`.
 pub(crate) trait ExchangeArm {
     /// Returns when each connection has had `requests_each` answers. Called several times in a life.
     fn serve(&mut self, requests_each: u32) -> Result<()>;
+
+    /// What it has counted since it was last asked.
+    fn counts(&mut self) -> Counts {
+        Counts::default()
+    }
+}
+
+/// What an arm knows of its own work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counts {
+    /// Bytes of the file that the CPU copied for the sender, each copy counted; `None` if nobody counts.
+    pub(crate) copied_bytes: Option<u64>,
+    pub(crate) zero_copy_sends: u64,
+    /// Those of them that the kernel says it copied after all.
+    pub(crate) zero_copy_copied: u64,
 }
 
 impl Arm {
@@ -60,23 +93,77 @@ impl Arm {
         match self.make {
             Make::Stream(_) => Kind::Stream,
             Make::Exchange(_) => Kind::Exchange,
+            Make::Missing(kind, _) => kind,
         }
     }
 
     /// Whether this arm is written for the kind of `point`.
     pub(crate) fn fits(&self, point: &Point) -> bool {
-        point.shape.same_kind(self.kind())
+        point.kind() == self.kind() && !(self.hot_only && point.cache == Cache::Cold)
+    }
+
+    /// Why it is a gap in the table, if it is one.
+    pub(crate) fn gap(&self) -> Option<&'static str> {
+        match self.make {
+            Make::Missing(_, why) => Some(why),
+            Make::Stream(_) | Make::Exchange(_) => None,
+        }
+    }
+
+    const fn stream(name: &'static str, about: &'static str, copies: u8, make: MakeStream) -> Self {
+        let (make, choice) = (Make::Stream(make), Choice::Full);
+        Self { name, about, make, choice, copies, hot_only: false }
+    }
+
+    const fn exchange(
+        name: &'static str,
+        about: &'static str,
+        copies: u8,
+        make: MakeExchange,
+    ) -> Self {
+        let (make, choice) = (Make::Exchange(make), Choice::Full);
+        Self { name, about, make, choice, copies, hot_only: false }
+    }
+
+    /// Runs in `quick` too.
+    const fn quick(self) -> Self {
+        Self { choice: Choice::Quick, ..self }
+    }
+
+    const fn hidden(self) -> Self {
+        Self { choice: Choice::Hidden, ..self }
+    }
+
+    const fn hot_only(self) -> Self {
+        Self { hot_only: true, ..self }
     }
 }
 
 /// Every arm, in the order of the tables.
 pub(crate) fn all() -> impl Iterator<Item = &'static Arm> {
-    [classic::ARMS, epoll::ARMS, ours::ARMS, broken::ARMS].into_iter().flatten()
+    let rooms = [
+        classic::ARMS,
+        epoll::ARMS,
+        floor::ARMS,
+        raw_ring::ARMS,
+        ours::ARMS,
+        peers::ARMS,
+        broken::ARMS,
+    ];
+    rooms.into_iter().flatten()
 }
 
 /// The arm of this name that fits `point`.
 pub(crate) fn named(name: &str, point: &Point) -> Option<&'static Arm> {
     all().find(|arm| arm.name == name && arm.fits(point))
+}
+
+/// The most that one call may be asked for (`MAX_RW_COUNT`), in bytes.
+const CALL_MAX: u64 = 0x7fff_f000;
+
+/// `left`, clamped to what one call may be asked for.
+fn call_len(left: u64) -> usize {
+    usize::try_from(left.min(CALL_MAX)).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -96,7 +183,16 @@ mod tests {
     #[test]
     fn every_baseline_exists() {
         for point in POINTS {
-            assert!(named(point.baseline, point).is_some(), "{} has no baseline arm", point.name);
+            assert!(named(point.baseline(), point).is_some(), "{} has no baseline arm", point.name);
+        }
+    }
+
+    #[test]
+    fn floor_does_not_stand_where_the_file_is_cold() {
+        let floors: Vec<_> = all().filter(|arm| arm.hot_only).collect();
+        assert!(!floors.is_empty());
+        for point in POINTS.iter().filter(|point| point.cache == Cache::Cold) {
+            assert!(floors.iter().all(|arm| !arm.fits(point)));
         }
     }
 }

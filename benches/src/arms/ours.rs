@@ -7,42 +7,50 @@ use std::fs::File;
 use std::net::TcpStream;
 
 use anyhow::{Context, Result};
+use ringway::runtime::Stats;
 use ringway::runtime::{self, Runtime, net};
 use ringway::{FileSlice, Mode, Parts, Route, transfer_file};
 
-use super::{Arm, ExchangeArm, Make, Span, StreamArm};
-use crate::wire::{REQUEST_LEN, response_header};
+use super::{Arm, Counts, ExchangeArm, Make, Span, StreamArm};
+use crate::point::{Choice, Slices};
+use crate::wire::{REQUEST_LEN, offset_asked, response_header};
 
 /// What is forced; the default forces nothing.
 type Way = Option<(Route, Mode)>;
 
 macro_rules! arms {
-    ($($name:literal, $about:literal, $way:expr;)+) => {
+    ($($name:literal, $about:literal, $choice:ident, $way:expr;)+) => {
         pub(super) const ARMS: &[Arm] = &[$(
             Arm {
                 name: concat!("ringway-", $name),
                 about: concat!("transfer_file, ", $about),
                 make: Make::Stream(|file, socket| Ok(Box::new(Stream::new(file, socket, $way)?))),
-                hidden: false,
+                choice: Choice::$choice,
+                copies: 0,
+                hot_only: false,
             },
             Arm {
                 name: concat!("serve-ringway-", $name),
                 about: concat!("a ring; header and body by transfer_file, ", $about),
-                make: Make::Exchange(|file, sockets| Ok(Box::new(Exchange::new(file, sockets, $way)?))),
-                hidden: false,
+                make: Make::Exchange(|file, slices, sockets| {
+                    Ok(Box::new(Exchange::new(file, slices, sockets, $way)?))
+                }),
+                choice: Choice::$choice,
+                copies: 0,
+                hot_only: false,
             },
         )+];
     };
 }
 
 arms! {
-    "auto", "which chooses by itself", None;
-    "splice-inline", "by splice, both hops made by the loop", Some((Route::Splice, Mode::Inline));
-    "splice-hybrid", "by splice, filled by the ring and drained by the loop", Some((Route::Splice, Mode::Hybrid));
-    "splice-ring", "by splice, both hops made by the ring", Some((Route::Splice, Mode::Ring));
-    "copy-inline", "by copy, read and sent by the loop", Some((Route::Copy, Mode::Inline));
-    "copy-hybrid", "by copy, read by the ring and sent by the loop", Some((Route::Copy, Mode::Hybrid));
-    "copy-ring", "by copy, read and sent by the ring", Some((Route::Copy, Mode::Ring));
+    "auto", "which chooses by itself", Quick, None;
+    "splice-inline", "by splice, both hops made by the loop", Quick, Some((Route::Splice, Mode::Inline));
+    "splice-hybrid", "by splice, filled by the ring and drained by the loop", Quick, Some((Route::Splice, Mode::Hybrid));
+    "splice-ring", "by splice, both hops made by the ring", Full, Some((Route::Splice, Mode::Ring));
+    "copy-inline", "by copy, read and sent by the loop", Quick, Some((Route::Copy, Mode::Inline));
+    "copy-hybrid", "by copy, read by the ring and sent by the loop", Full, Some((Route::Copy, Mode::Hybrid));
+    "copy-ring", "by copy, read and sent by the ring", Full, Some((Route::Copy, Mode::Ring));
 }
 
 /// One stream of file ranges.
@@ -51,12 +59,14 @@ struct Stream {
     file: runtime::fs::File,
     socket: net::TcpStream,
     way: Way,
+    before: Stats,
 }
 
 impl Stream {
     fn new(file: File, socket: TcpStream, way: Way) -> Result<Self> {
         let socket = net::TcpStream::from_std(socket)?;
-        Ok(Self { runtime: Runtime::new()?, file: file.into(), socket, way })
+        let before = Stats::default();
+        Ok(Self { runtime: Runtime::new()?, file: file.into(), socket, way, before })
     }
 }
 
@@ -71,25 +81,43 @@ impl StreamArm for Stream {
         self.runtime.block_on(transfer.into_future())?;
         Ok(())
     }
+
+    fn counts(&mut self) -> Counts {
+        counted(&self.runtime, &mut self.before)
+    }
+}
+
+/// What the ring has counted since `before`, which becomes now.
+fn counted(runtime: &Runtime, before: &mut Stats) -> Counts {
+    let now = runtime.stats();
+    let before = std::mem::replace(before, now);
+    Counts {
+        // Out of the page cache, and into the socket: Auto and the forced routes never send without copying
+        // what they have read.
+        copied_bytes: Some(2 * (now.file_read_bytes - before.file_read_bytes)),
+        zero_copy_sends: now.zero_copy_sends - before.zero_copy_sends,
+        zero_copy_copied: now.zero_copy_copied - before.zero_copy_copied,
+    }
 }
 
 /// Keep-alive connections, a task each.
 struct Exchange {
     runtime: Runtime,
     file: runtime::fs::File,
-    file_len: u64,
+    slices: Slices,
     header: bytes::Bytes,
     sockets: Vec<net::TcpStream>,
     way: Way,
+    before: Stats,
 }
 
 impl Exchange {
-    fn new(file: File, sockets: Vec<TcpStream>, way: Way) -> Result<Self> {
-        let file_len = file.metadata()?.len();
+    fn new(file: File, slices: Slices, sockets: Vec<TcpStream>, way: Way) -> Result<Self> {
         let sockets =
             sockets.into_iter().map(net::TcpStream::from_std).collect::<Result<_, _>>()?;
-        let header = response_header(usize::try_from(file_len)?).into();
-        Ok(Self { runtime: Runtime::new()?, file: file.into(), file_len, header, sockets, way })
+        let (header, before) = (response_header(slices.len).into(), Stats::default());
+        let runtime = Runtime::new()?;
+        Ok(Self { runtime, file: file.into(), slices, header, sockets, way, before })
     }
 }
 
@@ -100,10 +128,12 @@ impl ExchangeArm for Exchange {
             .drain(..)
             .map(|mut socket| {
                 let (file, header) = (self.file.clone(), self.header.clone());
-                let (len, way) = (self.file_len, self.way);
+                let (slices, way) = (self.slices, self.way);
                 self.runtime.spawn(async move {
                     for _ in 0..requests_each {
-                        let parts = Parts::new().bytes(header.clone()).file(&file, 0..len);
+                        let base = asked(&socket, slices).await?;
+                        let body = base..base + slices.len;
+                        let parts = Parts::new().bytes(header.clone()).file(&file, body);
                         answer(&mut socket, parts, way).await?;
                     }
                     anyhow::Ok(socket)
@@ -117,10 +147,14 @@ impl ExchangeArm for Exchange {
             Ok(())
         })
     }
+
+    fn counts(&mut self) -> Counts {
+        counted(&self.runtime, &mut self.before)
+    }
 }
 
-/// Reads one request and answers it.
-async fn answer(socket: &mut net::TcpStream, parts: Parts, way: Way) -> Result<()> {
+/// Reads one request: where the body that it wants begins.
+async fn asked(socket: &net::TcpStream, slices: Slices) -> Result<u64> {
     let mut request = [0u8; REQUEST_LEN];
     let mut read = 0;
     while read < REQUEST_LEN {
@@ -129,6 +163,10 @@ async fn answer(socket: &mut net::TcpStream, parts: Parts, way: Way) -> Result<(
             more => read += more,
         }
     }
+    offset_asked(&request, slices).context("a request for nothing")
+}
+
+async fn answer(socket: &mut net::TcpStream, parts: Parts, way: Way) -> Result<()> {
     let transfer = transfer_file(parts, socket);
     match way {
         Some((route, mode)) => transfer.route(route).mode(mode).await?,

@@ -9,10 +9,9 @@
 //!   stop                     SIGTERM ─▶
 //! ```
 //!
-//! All of it happens in a network namespace of its own where that can be had: `namespace`.
+//! All of it happens in a network namespace of its own where that can be had: `crate::network`.
 
 mod broken;
-mod namespace;
 mod nginx;
 mod point;
 mod processes;
@@ -39,7 +38,8 @@ use crate::data::{self, DataFile};
 use crate::machine::{Machine, pin_to};
 use crate::neighbours::Watch;
 use crate::progress::Progress;
-use crate::{results, schedule};
+use crate::schedule::Bounds;
+use crate::{network, results, schedule};
 use point::{POINTS, Point};
 use roster::{Installed, SERVERS, Server};
 use rows::{Part, Setting};
@@ -88,8 +88,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let ringwayd = options.ringwayd.clone().unwrap_or_else(|| own.with_file_name("ringwayd"));
     let find = |server| (server, Installed::find(server, &own, &ringwayd));
     let candidates: Vec<Candidate> = servers.into_iter().map(find).collect();
-    let network = namespace::enter();
-    if let Err(why) = &network {
+    let own_network = network::enter();
+    if let Err(why) = &own_network {
         eprintln!("no network of its own: {why:#}; the host's is used, with its settings");
     }
     let directory = data::directory(options.data_dir.as_deref())?.canonicalize()?;
@@ -101,7 +101,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     // The load runs in this thread; servers move themselves to their own CPU.
     pin_to(machine.receiver_cpu)?;
     let site = Site::make(&own, &directory)?;
-    let congestion = namespace::congestion_in_force()?;
+    let congestion = network::congestion_in_force()?;
     let (server_cpu, busy_client) = (machine.sender_cpu, options.busy_client);
     let stage = Stage { own, site, server_cpu, congestion, busy_client };
     let mut rows = Vec::new();
@@ -112,7 +112,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let data = stage.site.put(point, index as u64 + 1)?;
         let watch = Watch::start();
         let parts = measure(&stage, point, &candidates, &data, point_deadline)?;
-        let own_network = network.is_ok();
+        let own_network = own_network.is_ok();
         let neighbours = watch.seen();
         let setting = Setting { machine: &machine, neighbours, own_network, busy_client };
         let new = rows::condense(&setting, point, &parts)?;
@@ -190,7 +190,7 @@ fn rounds(
     let begin = Instant::now();
     let progress = Progress::new(point.name, left, servers.len());
     let mut done = 0;
-    while schedule::goes_on(done, begin.elapsed(), left) {
+    while schedule::goes_on(Bounds::QUICK, done, begin.elapsed(), left) {
         let round = done + 1;
         for index in schedule::order(servers.len(), round) {
             let server = servers[index];

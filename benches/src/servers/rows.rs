@@ -161,7 +161,7 @@ pub(super) mod tests {
             cpu_s,
             user_share: 0.25,
             rss_bytes: 1 << 20,
-            latency: Latency { p50_us: 10.0, p99_us: 20.0 },
+            latency: Latency::of(&mut [5.0], &mut [10.0]),
             congestion_server: "cubic".to_owned(),
             congestion_client: "cubic".to_owned(),
             neighbours: Neighbours { foreign_cpus: 0.0, stolen_cpus: 0.0 },

@@ -1,6 +1,7 @@
 //! A server while it runs: started on its CPU, awaited, measured from outside, stopped by its id.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,12 +13,13 @@ use super::processes;
 use super::roster::Installed;
 use super::site::Site;
 use crate::loopback::{self, PATIENCE};
+use crate::network::LOCALHOST;
 
 /// A server that accepts connections; stopped, with its children, when dropped.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
-    pub(crate) port: u16,
+    pub(crate) address: SocketAddr,
     /// What it writes to stderr.
     said: PathBuf,
 }
@@ -29,8 +31,8 @@ impl Running {
     /// Starts `server` on `cpu` and waits until it accepts; `own` is this program.
     pub(crate) fn start(own: &Path, server: &Installed, site: &Site, cpu: usize) -> Result<Self> {
         // The port was free a moment ago, and in a network of the harness's own nobody else takes it.
-        let (listener, port) = loopback::listen()?;
-        drop(listener);
+        let address = loopback::listen(LOCALHOST)?.local_addr()?;
+        let port = address.port();
         let said = site.path().join(format!("{}.stderr", server.server.name));
         let mut command = Command::new(own);
         command.arg("launch").args(["--cpu", &cpu.to_string()]);
@@ -41,7 +43,7 @@ impl Running {
         command.arg("--").args(server.command_line(site, port)?);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&said)?);
         let child = command.spawn().context("the server could not be started")?;
-        let mut running = Self { child, port, said };
+        let mut running = Self { child, address, said };
         running.await_listening()?;
         Ok(running)
     }
@@ -52,7 +54,7 @@ impl Running {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the server ended: {status}: {}", self.last_words());
             }
-            if loopback::connect(self.port).is_ok() {
+            if loopback::connect(self.address).is_ok() {
                 return Ok(());
             }
             if Instant::now() > deadline {

@@ -99,12 +99,12 @@ fn measure(
     let mut sockets = Vec::new();
     let mut congestion_client = String::new();
     for _ in 0..point.connections {
-        let socket = loopback::connect(running.port)?;
+        let socket = loopback::connect(running.address)?;
         congestion_client = loopback::prepare(&socket)?;
         sockets.push(socket);
     }
     let protocol = Protocol::http(&format!("/{}", point.file_name()));
-    let mut load = Load::new(sockets, protocol, data.len, data.canary)?;
+    let mut load = Load::new(sockets, protocol, data.slices, data.canary)?;
     if stage.busy_client {
         load.stay_awake();
     }

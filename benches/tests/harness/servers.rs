@@ -1,12 +1,10 @@
 //! The server comparison proves itself: on servers that are wrong on purpose it must say so.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use crate::support::{descendants, is_gone, lines_of_the_only_file, text, wait_for};
 
 fn servers(names: &str) -> Command {
     servers_for("1", names)
@@ -26,13 +24,9 @@ fn rows(names: &str, further: &[&str]) -> (Vec<Value>, String) {
     let mut command = servers(names);
     command.arg("--out").arg(out.path()).arg("--data-dir").arg(data.path()).args(further);
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0, "something was left behind");
-    let file = std::fs::read_dir(out.path()).unwrap().next().unwrap().unwrap().path();
-    assert!(file.to_string_lossy().ends_with("-servers.jsonl"), "{}", file.display());
-    let lines = std::fs::read_to_string(file).unwrap();
-    let rows = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    (rows, String::from_utf8_lossy(&output.stdout).into_owned())
+    (lines_of_the_only_file(out.path(), "-servers.jsonl"), text(&output.stdout))
 }
 
 /// Runs a server that must fail the run, and gives back what was said.
@@ -45,7 +39,7 @@ fn failure(server: &str) -> String {
     assert!(!output.status.success(), "{server} went unnoticed");
     assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 0, "a failed run wrote results");
     assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0, "something was left behind");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = text(&output.stderr);
     assert!(said.contains(&format!("server {server}")), "{said}");
     said
 }
@@ -145,40 +139,9 @@ fn killed_harness_leaves_no_server_and_no_file() {
         let id = harness.id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
         harness.wait().unwrap();
-        let gone = |id: &u32| !Path::new(&format!("/proc/{id}/exe")).exists();
-        let all_gone = || family.iter().all(gone).then_some(());
+        let all_gone = || family.iter().all(|&id| is_gone(id)).then_some(());
         assert!(wait_for(all_gone).is_some(), "something outlived the harness: {family:?}");
         let empty = || (std::fs::read_dir(data.path()).unwrap().count() == 0).then_some(());
         assert!(wait_for(empty).is_some(), "files were left behind");
     }
-}
-
-/// Processes below `root`, from the fourth field of `/proc/<id>/stat`.
-fn descendants(root: u32) -> Vec<u32> {
-    let mut parents = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(id) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
-        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        let after_name = stat.rsplit(')').next().unwrap_or_default();
-        let parent = after_name.split_whitespace().nth(1).and_then(|parent| parent.parse().ok());
-        parents.push((id, parent.unwrap_or(0)));
-    }
-    let mut family = vec![root];
-    let mut next = 0;
-    while let Some(&parent) = family.get(next) {
-        family.extend(parents.iter().filter(|(_, its)| *its == parent).map(|(id, _)| *id));
-        next += 1;
-    }
-    family.split_off(1)
-}
-
-fn wait_for<T>(what: impl Fn() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < deadline {
-        if let Some(found) = what() {
-            return Some(found);
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    None
 }

@@ -1,12 +1,11 @@
 //! The harness proves itself: on arms that are wrong or slow on purpose it must say so.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use crate::support::{descendants, is_gone, lines_of_the_only_file, text, wait_for};
 
 fn quick(point: &str, arms: &str, out: Option<&Path>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringway-bench"));
@@ -25,10 +24,7 @@ fn rows(point: &str, arms: &str) -> Vec<Value> {
     let out = tempfile::tempdir().unwrap();
     let output = quick(point, arms, Some(out.path())).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
-    let file = std::fs::read_dir(out.path()).unwrap().next().unwrap().unwrap().path();
-    assert!(file.to_string_lossy().ends_with("-quick.jsonl"), "{}", file.display());
-    let lines = std::fs::read_to_string(file).unwrap();
-    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    lines_of_the_only_file(out.path(), "-quick.jsonl")
 }
 
 /// Runs an arm that must fail the run, and gives back what was said.
@@ -41,10 +37,6 @@ fn failure(arm: &str) -> String {
     let said = text(&output.stderr);
     assert!(said.contains(&format!("arm {arm}")), "{said}");
     said
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn median(row: &Value, figure: &str) -> f64 {
@@ -128,35 +120,9 @@ fn killed_parent_leaves_no_sender_and_no_file() {
         .spawn()
         .unwrap();
     let id = parent.id();
-    let sender = wait_for(|| children(id).first().copied()).expect("a sender was started");
+    let sender = wait_for(|| descendants(id).first().copied()).expect("a sender was started");
     parent.kill().unwrap();
     parent.wait().unwrap();
-    let gone = || (!Path::new(&format!("/proc/{sender}/exe")).exists()).then_some(());
-    assert!(wait_for(gone).is_some(), "the sender outlived its parent");
+    assert!(wait_for(|| is_gone(sender).then_some(())).is_some(), "the sender outlived its parent");
     assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0);
-}
-
-/// Processes whose parent is `parent`, from the fourth field of `/proc/<id>/stat`.
-fn children(parent: u32) -> Vec<u32> {
-    let mut children = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(id) = entry.file_name().to_string_lossy().parse() else { continue };
-        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        let after_name = stat.rsplit(')').next().unwrap_or_default();
-        if after_name.split_whitespace().nth(1) == Some(&parent.to_string()) {
-            children.push(id);
-        }
-    }
-    children
-}
-
-fn wait_for<T>(what: impl Fn() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < deadline {
-        if let Some(found) = what() {
-            return Some(found);
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    None
 }

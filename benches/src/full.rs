@@ -1,0 +1,34 @@
+//! The full mode: every point of the matrix with every arm, for as long as one has.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::point::Choice;
+use crate::rounds::{self, Run};
+use crate::schedule::Bounds;
+
+/// What the command line asks for.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// How long the whole run may take; it is filled, the most telling points first.
+    #[arg(long = "for", value_name = "TIME", default_value = "2h", value_parser = humantime::parse_duration)]
+    budget: Duration,
+    #[command(flatten)]
+    rounds: rounds::Selection,
+}
+
+/// Measures, prints, and writes if a directory was given.
+///
+/// # Errors
+///
+/// A name is unknown, or a trial failed: wrong bytes fail the whole run.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let run = Run {
+        mode: "full",
+        budget: options.budget,
+        bounds: Bounds::FULL,
+        plan: rounds::plan(&options.rounds, Choice::Full)?,
+    };
+    rounds::run(&run, &options.rounds).map(drop)
+}

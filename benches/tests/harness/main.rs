@@ -1,0 +1,7 @@
+//! The harness proves itself: on what is wrong or slow on purpose it must say so.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod arms;
+mod servers;
+mod support;
