@@ -32,7 +32,9 @@ impl Counters {
     /// Counts for this process and the threads that it starts from now on; `syscall_event` is the number
     /// that [`syscall_event`] found.
     pub(crate) fn open(syscall_event: u64) -> Result<Self> {
-        let syscalls = Builder::new(Tracepoint::with_id(syscall_event)).inherit(true).build();
+        let mut tracepoint = Builder::new(Tracepoint::with_id(syscall_event));
+        // A tracepoint lies in the kernel: without this it would never be counted.
+        let syscalls = tracepoint.include_kernel().inherit(true).build();
         let software = |event| {
             let mut builder = Builder::new(event);
             builder.include_kernel().inherit(true).build()

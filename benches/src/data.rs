@@ -5,12 +5,14 @@
 //! `servers::site`.
 
 use std::fs::File;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::Advice;
+use rustix::thread::CpuSet;
 
 use crate::canary::Canary;
 use crate::point::{Cache, Layout, MIB, Point, Slices};
@@ -92,13 +94,14 @@ impl DataFile {
     /// Drops the file from the page cache and asks cachestat(2) whether it is gone.
     pub(crate) fn drop_from_cache(&self) -> Result<()> {
         let mut resident = 0;
-        // Pages that a socket of the trial before still holds leave a moment later.
+        // Pages that sockets of the trial before still hold leave a moment later.
         for _ in 0..200 {
             rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed)?;
             resident = self.resident_pages()?;
             if resident == 0 {
                 return Ok(());
             }
+            receive_on_every_cpu()?;
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         bail!("the file is not cold: {resident} pages stay in the page cache")
@@ -123,6 +126,27 @@ impl DataFile {
     pub(crate) fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()))
     }
+}
+
+/// Has every CPU receive a packet. What a socket has received is given back to the CPU that sent it, on a
+/// list that is looked at when that CPU next receives something: until then it holds pages of the file.
+fn receive_on_every_cpu() -> Result<()> {
+    let before = rustix::thread::sched_getaffinity(None)?;
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    socket.set_read_timeout(Some(std::time::Duration::from_millis(100)))?;
+    let address = socket.local_addr()?;
+    for cpu in 0..CpuSet::MAX_CPU {
+        let mut one = CpuSet::new();
+        one.set(cpu);
+        // Refused for a CPU that is not there, or not allowed.
+        if rustix::thread::sched_setaffinity(None, &one).is_ok() {
+            socket.send_to(&[0], address)?;
+            // It may be lost, and then the caller tries again.
+            let _ = socket.recv(&mut [0]);
+        }
+    }
+    rustix::thread::sched_setaffinity(None, &before)?;
+    Ok(())
 }
 
 /// The same number on every architecture.

@@ -37,18 +37,19 @@ pub(crate) fn compare(socket: &TcpStream, span: Span, canary: Canary) -> Result<
     Ok(())
 }
 
-/// Receives `span` and discards it inside the kernel, except for its tail, which is compared.
+/// Receives `span` and discards it inside the kernel, except for its tail, which is compared. Times are
+/// taken from `ordered` on.
 pub(crate) fn discard(
     socket: &TcpStream,
     span: Span,
     canary: Canary,
-    reader: Reader,
+    (reader, ordered): (Reader, Instant),
 ) -> Result<Times> {
     let mut buffer = vec![0; CHUNK];
     let until = span.len.saturating_sub(TAIL_LEN);
     let begin = Instant::now();
     await_ready(socket, PollFlags::IN).with_context(|| at(0, span))?;
-    let first_byte = begin.elapsed();
+    let first_byte = ordered.elapsed();
     let mut received = 0;
     while received < until {
         ensure!(begin.elapsed() < TRANSFER_LONGEST, "too slow: {}", at(received, span));
@@ -70,7 +71,7 @@ pub(crate) fn discard(
         }
     }
     compare(socket, Span { offset: span.offset + until, len: span.len - until }, canary)?;
-    Ok(Times { first_byte, last_byte: begin.elapsed() })
+    Ok(Times { first_byte, last_byte: ordered.elapsed() })
 }
 
 /// From the order to send until bytes were here.
@@ -120,14 +121,15 @@ mod tests {
         let canary = Canary::new(1);
         compare(&connection(100_000, |_| ()), SPAN, canary).unwrap();
         let socket = connection(100_000, |_| ());
-        discard(&socket, SPAN, canary, Reader::Eager).unwrap();
+        discard(&socket, SPAN, canary, (Reader::Eager, Instant::now())).unwrap();
         expect_silence(&socket).unwrap();
     }
 
     #[test]
     fn wrong_byte_in_the_tail_fails_the_discarding_way() {
         let socket = connection(100_000, |bytes| bytes[99_999] ^= 1);
-        let error = discard(&socket, SPAN, Canary::new(1), Reader::Eager).unwrap_err();
+        let error =
+            discard(&socket, SPAN, Canary::new(1), (Reader::Eager, Instant::now())).unwrap_err();
         let error = format!("{error:#}");
         assert!(error.contains("offset 100009"), "{error}");
     }
@@ -135,10 +137,12 @@ mod tests {
     #[test]
     fn missing_and_extra_bytes_fail() {
         let socket = connection(99_999, |_| ());
-        let error = discard(&socket, SPAN, Canary::new(1), Reader::Eager).unwrap_err().to_string();
+        let error = discard(&socket, SPAN, Canary::new(1), (Reader::Eager, Instant::now()))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("wrong count"), "{error}");
         let socket = connection(100_001, |_| ());
-        discard(&socket, SPAN, Canary::new(1), Reader::Eager).unwrap();
+        discard(&socket, SPAN, Canary::new(1), (Reader::Eager, Instant::now())).unwrap();
         assert!(expect_silence(&socket).is_err());
     }
 }

@@ -74,6 +74,7 @@ fn serve_the_parent(job: &Job) -> Result<()> {
         ensure!(hear()? == Some(Order::Received), "the parent did not confirm");
         let usage = start.used();
         let counted = after.zip(before).map(|(after, before)| after.since(before));
+        worker.rest()?;
         let cost = Cost { usage, counts: worker.counts(), counted };
         say(&Answer::Measured(Box::new(cost)))?;
     }
@@ -117,6 +118,13 @@ impl Worker {
             (Worker::Stream(arm), Task::Send(span)) => arm.send(span),
             (Worker::Exchange(arm), Task::Serve { requests_each }) => arm.serve(requests_each),
             (_, task) => bail!("this arm is not made for {task:?}"),
+        }
+    }
+
+    fn rest(&mut self) -> Result<()> {
+        match self {
+            Worker::Stream(arm) => arm.rest(),
+            Worker::Exchange(arm) => arm.rest(),
         }
     }
 

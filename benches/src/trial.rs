@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -169,8 +170,9 @@ fn stream(
     receiver::expect_silence(socket)?;
     data.make_ready()?;
     let whole = Span { offset: 0, len };
+    let ordered = Instant::now();
     let (cost, times) = measured(sender, Task::Send(whole), || {
-        receiver::discard(socket, whole, data.canary, point.reader)
+        receiver::discard(socket, whole, data.canary, (point.reader, ordered))
     })?;
     receiver::expect_silence(socket)?;
     let microseconds = |time: std::time::Duration| [time.as_secs_f64() * 1e6];

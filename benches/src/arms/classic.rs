@@ -128,6 +128,10 @@ impl StreamArm for MmapWrite {
         let copied_bytes = Some(std::mem::take(&mut self.copied_bytes));
         Counts { copied_bytes, ..Counts::default() }
     }
+
+    fn rest(&mut self) -> Result<()> {
+        mapping::let_go(&self.map)
+    }
 }
 
 /// `sendfile(2)`; a socket that would block is waited for with `poll(2)`.

@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use anyhow::Result;
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 
 /// Maps the whole file for reading.
 pub(super) fn map(file: &File) -> Result<Mmap> {
@@ -11,4 +11,12 @@ pub(super) fn map(file: &File) -> Result<Mmap> {
     // arm runs, so the bytes stay there and stay the same.
     let map = unsafe { Mmap::map(file) }?;
     Ok(map)
+}
+
+/// Forgets which pages were touched, as a new mapping would: a page that is mapped cannot be dropped from
+/// the page cache.
+pub(super) fn let_go(map: &Mmap) -> Result<()> {
+    // SAFETY: the mapping is shared and read-only, so its pages come back from the same file unchanged.
+    unsafe { map.unchecked_advise(UncheckedAdvice::DontNeed) }?;
+    Ok(())
 }

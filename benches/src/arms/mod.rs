@@ -64,6 +64,11 @@ pub(crate) trait StreamArm {
     fn counts(&mut self) -> Counts {
         Counts::default()
     }
+
+    /// Lets go of what it holds of the file between two tasks, so that the file can turn cold.
+    fn rest(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Answers requests (see [`crate::wire`]) with a header and the slice asked for. The sockets arrive
@@ -75,6 +80,11 @@ pub(crate) trait ExchangeArm {
     /// What it has counted since it was last asked.
     fn counts(&mut self) -> Counts {
         Counts::default()
+    }
+
+    /// Lets go of what it holds of the file between two tasks, so that the file can turn cold.
+    fn rest(&mut self) -> Result<()> {
+        Ok(())
     }
 }
 

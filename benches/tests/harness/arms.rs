@@ -90,16 +90,60 @@ fn work_of_a_second_thread_is_counted_and_split_out() {
 }
 
 #[test]
-fn every_arm_moves_every_byte() {
-    for (point, arms) in [("self-test-stream", 5), ("self-test-exchange", 3)] {
-        let rows = rows(point, "");
-        assert!(rows.len() >= arms, "{point}: {} arms", rows.len());
-        for row in &rows {
-            assert!(row["n"].as_u64().unwrap() >= 5);
+fn work_in_a_worker_of_the_kernel_appears_as_such() {
+    let rows = rows("self-test-stream", "sendfile,slow-worker");
+    let of = |arm: &str| rows.iter().find(|row| row["arm"] == arm).unwrap();
+    // 256 MiB copied by the worker against 4 MiB by the arm itself.
+    assert!(median(of("slow-worker"), "io_wq_share") > 0.5, "{}", of("slow-worker")["figures"]);
+    assert!(median(of("slow-worker"), "off_main_share") > 0.5);
+    assert!(median(of("sendfile"), "io_wq_share") < 0.01);
+}
+
+#[test]
+fn every_arm_moves_every_byte_at_every_kind_of_point() {
+    for (point, least) in [
+        ("self-test-stream", 25),
+        ("self-test-exchange", 19),
+        ("self-test-cold", 24),
+        ("self-test-cold-exchange", 18),
+        ("self-test-slow", 25),
+        ("self-test-veth", 19),
+    ] {
+        let rows = rows(point, "all");
+        let measured: Vec<_> = rows.iter().filter(|row| row["gap"].is_null()).collect();
+        let no_veth = rows[0]["gap"].as_str().is_some_and(|why| why.contains("no veth pair"));
+        assert!(measured.len() >= least || no_veth, "{point}: {} arms", measured.len());
+        for row in measured {
+            assert!(row["n"].as_u64().unwrap() >= 6);
             assert_eq!(row["samples"].as_array().unwrap().len() as u64, row["n"]);
             assert!(row["machine"]["kernel"].is_string());
         }
     }
+}
+
+#[test]
+fn arms_count_what_can_be_counted() {
+    let rows = rows("self-test-stream", "read-send-64k,sendfile,ring-read-fixed-send-zc");
+    let of = |arm: &str| rows.iter().find(|row| row["arm"] == arm).unwrap();
+    assert_eq!(of("read-send-64k")["copies"]["per_byte"], 2.0);
+    assert_eq!(of("read-send-64k")["copies"]["counted"], true);
+    assert_eq!(of("sendfile")["copies"]["counted"], false);
+    assert!(of("ring-read-fixed-send-zc")["copies"]["zero_copy_sends"].as_u64().unwrap() > 0);
+    let counted = &of("read-send-64k")["counted_per_gb"];
+    if !counted.is_null() {
+        // Two calls for each 64 KiB, and one more for the rest of the file.
+        let of_transfer = 2.0 * 65.0 / 0.004_194_381;
+        let syscalls = counted["syscalls"].as_f64().unwrap();
+        assert!(syscalls >= of_transfer && syscalls < of_transfer * 1.5, "{syscalls}");
+    }
+}
+
+#[test]
+fn peer_that_is_missing_is_a_gap_and_not_an_error() {
+    let rows = rows("self-test-stream", "sendfile,peer-monoio-zero-copy");
+    let gap = rows.iter().find(|row| row["arm"] == "peer-monoio-zero-copy").unwrap();
+    assert!(gap["gap"].as_str().unwrap().contains("zero_copy"));
+    assert!(gap["figures"].is_null());
 }
 
 #[test]

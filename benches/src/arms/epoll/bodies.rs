@@ -102,6 +102,10 @@ impl Body for Mapped {
     fn copied_bytes(&mut self) -> Option<u64> {
         Some(std::mem::take(&mut self.copied_bytes))
     }
+
+    fn rest(&mut self) -> Result<()> {
+        mapping::let_go(&self.map)
+    }
 }
 
 /// Header and `body`, as far as they were not written yet.

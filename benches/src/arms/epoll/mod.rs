@@ -120,6 +120,11 @@ pub(super) trait Body {
     fn copied_bytes(&mut self) -> Option<u64> {
         None
     }
+
+    /// See [`ExchangeArm::rest`].
+    fn rest(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 impl Answer {
@@ -256,5 +261,9 @@ impl<B: Body> ExchangeArm for EpollServer<B> {
 
     fn counts(&mut self) -> Counts {
         Counts { copied_bytes: self.body.copied_bytes(), ..Counts::default() }
+    }
+
+    fn rest(&mut self) -> Result<()> {
+        self.body.rest()
     }
 }
