@@ -16,6 +16,7 @@
 //! mismatch fails everything. Method and traps: `benches/README.md`.
 
 mod arms;
+mod bystander;
 mod canary;
 mod control;
 mod counters;
@@ -29,6 +30,7 @@ mod machine;
 mod measure;
 mod neighbours;
 mod network;
+mod open_loop;
 mod point;
 mod progress;
 mod quick;
@@ -62,6 +64,8 @@ enum Command {
     Full(full::Options),
     /// Compare whole HTTP servers: nginx, ringwayd, tower-http.
     Servers(servers::Options),
+    /// Watch what innocent clients notice of a cold transfer, or of stalled peers.
+    Bystander(bystander::Options),
     /// Send for one arm; started by the harness itself.
     #[command(hide = true)]
     Sender(sender::Job),
@@ -88,6 +92,7 @@ fn main() -> ExitCode {
         Command::Quick(options) => quick::run(&options),
         Command::Full(options) => full::run(&options),
         Command::Servers(options) => servers::run(&options),
+        Command::Bystander(options) => bystander::run(&options),
         Command::Sender(job) => sender::run(&job),
         Command::Launch(job) => launch::run(&job),
         Command::KeepNetwork(job) => network::keep(&job),

@@ -30,9 +30,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 pub(crate) use broken::{BrokenJob, serve_broken};
+pub(crate) use roster::{Installed, SERVERS, Server};
+pub(crate) use running::Running;
 #[cfg(feature = "peers")]
 pub(crate) use servedir::{ServedirJob, serve_dir};
-pub(crate) use site::{SiteJob, keep_site};
+pub(crate) use site::{Site, SiteJob, keep_site};
 
 use crate::data::{self, DataFile};
 use crate::machine::{Machine, pin_to};
@@ -41,9 +43,7 @@ use crate::progress::Progress;
 use crate::schedule::Bounds;
 use crate::{network, results, schedule};
 use point::{POINTS, Point};
-use roster::{Installed, SERVERS, Server};
 use rows::{Part, Setting};
-use site::Site;
 use trial::{Sample, Stage};
 
 /// What the command line asks for.
