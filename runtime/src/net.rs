@@ -5,11 +5,13 @@
 //! thousand idle connections cost ten thousand slots and no more.
 
 mod listener;
+mod sending;
 mod stream;
 mod tcp;
 mod unix;
 
 pub use listener::ListenOptions;
-pub use stream::{Drained, Half, Poisoned, Sending, Stream};
+pub use sending::Sending;
+pub use stream::{Drained, Half, Poisoned, Readiness, Stream};
 pub use tcp::{TcpListener, TcpStream};
 pub use unix::{UnixListener, UnixStream};

@@ -1,19 +1,18 @@
 //! What all stream sockets can do, and what a transfer needs of them.
 
 use std::fmt;
-use std::future::Future;
 use std::io::{self, IoSlice};
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use super::sending::Sending;
 use crate::fault::{Sabotage, sabotaged};
 use crate::local;
 use crate::mem::IoBuf;
-use crate::op::{Effect, Flow, Held, Op};
+use crate::op::{Effect, Flow, Held};
 use crate::pipe::PipeLease;
 use crate::sys::sqe::{READABLE, Sqe, WRITABLE};
 use crate::sys::{self, socket};
@@ -55,6 +54,15 @@ impl fmt::Display for Poisoned {
 
 impl std::error::Error for Poisoned {}
 
+/// What [`Stream::readable_or_writable`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Readiness {
+    /// There is something to receive, or the end of the stream.
+    pub readable: bool,
+    /// The socket takes bytes.
+    pub writable: bool,
+}
+
 /// What [`TcpStream::drained`](super::TcpStream::drained) found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -78,10 +86,10 @@ impl Stream {
         Self { flow: Arc::clone(&self.flow) }
     }
 
-    async fn ready(&self, events: u32) -> io::Result<()> {
+    async fn ready(&self, events: u32) -> io::Result<u32> {
         let sqe = Sqe::poll(self.as_fd().as_raw_fd(), events);
         let held = Held { flow: Some(Arc::clone(&self.flow)), ..Held::default() };
-        local::current()?.port.submit(sqe, held, Effect::None).await.result.map(drop)
+        local::current()?.port.submit(sqe, held, Effect::None).await.result
     }
 
     /// Waits until there is something to receive, or the peer has finished, without a buffer.
@@ -94,7 +102,7 @@ impl Stream {
     ///
     /// Nothing is lost.
     pub async fn readable(&self) -> io::Result<()> {
-        self.ready(READABLE).await
+        self.ready(READABLE).await.map(drop)
     }
 
     /// Waits until the socket takes bytes again.
@@ -107,7 +115,26 @@ impl Stream {
     ///
     /// Nothing is lost.
     pub async fn writable(&self) -> io::Result<()> {
-        self.ready(WRITABLE).await
+        self.ready(WRITABLE).await.map(drop)
+    }
+
+    /// Waits until there is something to receive or the socket takes bytes again, by one op, and
+    /// tells which. A connection that is broken counts as both.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::readable`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    pub async fn readable_or_writable(&self) -> io::Result<Readiness> {
+        let events = self.ready(READABLE | WRITABLE).await?;
+        let broken = events & !(READABLE | WRITABLE) != 0;
+        Ok(Readiness {
+            readable: broken || events & READABLE != 0,
+            writable: broken || events & WRITABLE != 0,
+        })
     }
 
     /// Receives what is there; 0 at the end of the stream.
@@ -453,45 +480,5 @@ impl fmt::Debug for Stream {
             .field("accepted", &self.accepted())
             .field("poisoned", &self.is_poisoned())
             .finish()
-    }
-}
-
-/// A send in the ring: resolves to the bytes accepted, and to what it sent from.
-///
-/// What it sent from is `None` after a zero-copy send that the kernel is not done with.
-pub struct Sending<T> {
-    op: Op,
-    kind: PhantomData<fn() -> T>,
-}
-
-impl<T> Sending<T> {
-    /// Asks for cancellation. Await the future all the same: it resolves to what really happened.
-    pub fn cancel(&mut self) {
-        self.op.cancel();
-    }
-}
-
-impl<B: IoBuf> Future for Sending<B> {
-    type Output = (io::Result<usize>, Option<B>);
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let outcome = ready!(Pin::new(&mut self.op).poll(context));
-        let buffer = outcome.held.memory.and_then(B::from_buffer);
-        Poll::Ready((outcome.result.map(|sent| sent as usize), buffer))
-    }
-}
-
-impl Future for Sending<PipeLease> {
-    type Output = (io::Result<usize>, Option<PipeLease>);
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let outcome = ready!(Pin::new(&mut self.op).poll(context));
-        Poll::Ready((outcome.result.map(|sent| sent as usize), outcome.held.pipe))
-    }
-}
-
-impl<T> fmt::Debug for Sending<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sending").finish_non_exhaustive()
     }
 }
