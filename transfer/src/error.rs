@@ -9,6 +9,7 @@ mod refusal;
 use crate::limits::InvalidLimit;
 use crate::pace::TooSlow;
 use crate::receipt::Receipt;
+use crate::tls::TlsError;
 
 pub use counts::{LengthOverflow, Misstep, Truncated};
 pub use refusal::Refusal;
@@ -47,7 +48,7 @@ impl TransferError {
     #[must_use]
     pub fn from_io(op: &'static str, side: Side, source: io::Error, sent: u64) -> Self {
         let kind =
-            source.raw_os_error().map_or(ErrorKind::Foreign { op }, |n| classify(op, side, n));
+            source.raw_os_error().map_or_else(|| foreign(op, &source), |n| classify(op, side, n));
         Self(Box::new(Inner { kind, sent, source: Some(source), receipt: None }))
     }
 
@@ -91,7 +92,9 @@ impl TransferError {
 impl fmt::Display for TransferError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.kind)?;
-        if let (ErrorKind::Foreign { .. }, Some(source)) = (&self.0.kind, &self.0.source) {
+        if let (ErrorKind::Foreign { .. } | ErrorKind::Tls { .. }, Some(source)) =
+            (&self.0.kind, &self.0.source)
+        {
             write!(f, ": {source}")?;
         }
         match self.0.sent {
@@ -167,6 +170,8 @@ pub enum ErrorKind {
     InvalidHandle { op: &'static str, errno: i32 },
     /// An earlier transfer on this sink was dropped and its last bytes are not settled.
     Poisoned,
+    /// The TLS session failed or was closed; the source of the error says how.
+    Tls { blame: Blame },
     /// The wishes cannot be met.
     Refused(Refusal),
     /// A limit under which no transfer could make progress.
@@ -230,6 +235,7 @@ impl fmt::Display for ErrorKind {
                 write!(f, "{promised} bytes were promised and the parts have {given}")
             }
             Self::Poisoned => f.write_str("an earlier transfer on this sink is not settled"),
+            Self::Tls { .. } => f.write_str("the TLS session cannot go on"),
             Self::Refused(refusal) => write!(f, "{refusal}"),
             Self::InvalidLimit(invalid) => write!(f, "{invalid}"),
             Self::TooManyParts { given, max } => {
@@ -284,6 +290,7 @@ impl ErrorKind {
             Self::Poisoned => {
                 (Blame::Caller, "call settle().await, which tells how many bytes went out")
             }
+            Self::Tls { blame } => (blame, "make a new connection, and resume from the bytes sent"),
             Self::Refused(refusal) => (refusal.blame(), refusal.remedy()),
             Self::InvalidLimit(_) => (Blame::Caller, "give the limit a value in its range"),
             Self::TooManyParts { .. } => (Blame::Caller, "raise Limits::parts_max or send less"),
@@ -293,6 +300,12 @@ impl ErrorKind {
             Self::Foreign { .. } => (Blame::Host, "see the source of this error"),
         }
     }
+}
+
+/// An error that no errno tells of: TLS's own, or another's.
+fn foreign(op: &'static str, source: &io::Error) -> ErrorKind {
+    let inner = source.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>());
+    inner.map_or(ErrorKind::Foreign { op }, |tls| ErrorKind::Tls { blame: tls.blame() })
 }
 
 fn unreadable_advice(errno: i32) -> (Blame, &'static str) {

@@ -38,6 +38,11 @@ pub struct Limits {
     ///
     /// At worst this much memory per transfer, charged to `RLIMIT_MEMLOCK` when it is registered.
     pub copy_batch_bytes: u64,
+    /// The buffer of the route that seals records, in bytes. Default 260 KiB: sixteen full records of
+    /// TLS, which leave by one send.
+    ///
+    /// At worst two of these per transfer, the second one for reading ahead from a cold file.
+    pub seal_batch_bytes: u64,
     /// The most segments gathered into one send. Default 64, and no more are used.
     ///
     /// At worst 16 bytes per segment and transfer, for the vector that sendmsg(2) reads.
@@ -72,6 +77,7 @@ impl Default for Limits {
             pipe_bytes: MIB,
             pipes_max: 2,
             copy_batch_bytes: 256 * KIB,
+            seal_batch_bytes: 260 * KIB,
             segments_max: 64,
             parts_max: 1024,
             stall_hold: Duration::from_millis(20),
@@ -89,8 +95,9 @@ impl Limits {
         let parts = u64::try_from(self.parts_max).unwrap_or(u64::MAX);
         let segments = u64::try_from(self.segments_max).unwrap_or(u64::MAX);
         let tables = parts.saturating_mul(24).saturating_add(segments.saturating_mul(16));
-        // A transfer holds pipes or a buffer, never both.
-        pipes.saturating_mul(self.pipe_bytes).max(self.copy_batch_bytes).saturating_add(tables)
+        // A transfer holds pipes or buffers, never both.
+        let buffers = self.copy_batch_bytes.max(self.seal_batch_bytes.saturating_mul(2));
+        pipes.saturating_mul(self.pipe_bytes).max(buffers).saturating_add(tables)
     }
 
     /// Checks that a transfer can make progress under these limits.
@@ -112,6 +119,9 @@ impl Limits {
         }
         if self.copy_batch_bytes < PAGE {
             return wrong("copy_batch_bytes", "at least 4096");
+        }
+        if self.seal_batch_bytes < PAGE {
+            return wrong("seal_batch_bytes", "at least 4096");
         }
         if self.segments_max == 0 || self.segments_max > 1024 {
             return wrong("segments_max", "from 1 to 1024");
@@ -147,6 +157,13 @@ impl Limits {
     #[must_use]
     pub fn with_copy_batch_bytes(mut self, bytes: u64) -> Self {
         self.copy_batch_bytes = bytes;
+        self
+    }
+
+    /// Sets [`seal_batch_bytes`](Self::seal_batch_bytes).
+    #[must_use]
+    pub fn with_seal_batch_bytes(mut self, bytes: u64) -> Self {
+        self.seal_batch_bytes = bytes;
         self
     }
 
@@ -341,6 +358,7 @@ mod tests {
         assert_eq!(wrong(Limits::default().with_pipe_bytes(u64::MAX)), "pipe_bytes");
         assert_eq!(wrong(Limits::default().with_pipes_max(0)), "pipes_max");
         assert_eq!(wrong(Limits::default().with_copy_batch_bytes(1)), "copy_batch_bytes");
+        assert_eq!(wrong(Limits::default().with_seal_batch_bytes(4095)), "seal_batch_bytes");
         assert_eq!(wrong(Limits::default().with_segments_max(1025)), "segments_max");
         assert_eq!(wrong(Limits::default().with_parts_max(0)), "parts_max");
         let said = Limits::default().with_pipes_max(0).check().unwrap_err().to_string();

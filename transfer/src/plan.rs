@@ -5,10 +5,18 @@
 //! nothing and asks nobody; whoever calls it has gathered the facts. The points at which a route
 //! becomes the cheaper one are data: [`Thresholds`].
 
+mod facts;
+mod reason;
+
 use std::fmt;
 
 pub use crate::error::Refusal;
 use crate::limits::Thresholds;
+pub use facts::{
+    Capabilities, DirectIo, Encryption, Filesystem, Residency, SinkFacts, SinkKind, SourceFacts,
+    Wishes,
+};
+pub use reason::{Obstacle, Reason};
 
 /// Chooses the way for one body.
 ///
@@ -26,16 +34,49 @@ pub fn plan(
     host: &Capabilities,
     thresholds: &Thresholds,
 ) -> Result<Plan, Refusal> {
-    let (route, reason) = choose_route(source, wishes, host, thresholds)?;
+    let (route, reason) = match sink.kind {
+        SinkKind::Tcp | SinkKind::Unix => {
+            refuse_records(wishes)?;
+            choose_route(source, wishes, host, thresholds)?
+        }
+        SinkKind::Tls(encryption) => choose_encrypted(encryption, wishes)?,
+    };
     let (mode, mode_fixed) = choose_mode(route, source, wishes, host);
     let by_reference = route == Route::Splice && source.direct_io == DirectIo::No;
     let overwritable = match sink.kind {
         _ if !by_reference || source.file_bytes == 0 => Overwritable::OnReturn,
         SinkKind::Tcp if !sink.same_host => Overwritable::OnceDrained,
-        SinkKind::Tcp | SinkKind::Unix => Overwritable::Unknowable,
+        _ => Overwritable::Unknowable,
     };
-    let registered = route == Route::Copy && host.registered_buffers;
+    let registered = matches!(route, Route::Copy | Route::Registered) && host.registered_buffers;
     Ok(Plan { route, mode, mode_fixed, reason, registered, overwritable })
+}
+
+/// Records for a stream that is not encrypted are refused: the peer could not read them.
+fn refuse_records(wishes: &Wishes) -> Result<(), Refusal> {
+    match wishes.route {
+        Some(route @ (Route::Registered | Route::KernelTls)) => Err(Refusal::NotEncrypted(route)),
+        _ => Ok(()),
+    }
+}
+
+/// Who encrypts has been settled when the stream was made; there is one route for each.
+fn choose_encrypted(encryption: Encryption, wishes: &Wishes) -> Result<(Route, Reason), Refusal> {
+    let (only, reason) = match encryption {
+        Encryption::Registered { no_kernel_tls } => {
+            (Route::Registered, Reason::Sealed { no_kernel_tls })
+        }
+        Encryption::KernelTls => (Route::KernelTls, Reason::KernelSeals),
+        Encryption::Library { because } => (Route::Copy, Reason::LibrarySeals { because }),
+    };
+    match wishes.route {
+        Some(route) if wishes.forbidden.contains(route) => Err(Refusal::ForcedAndForbidden(route)),
+        Some(route) if route != only => Err(Refusal::Encrypted { route, encryption }),
+        _ if wishes.forbidden.contains(only) => Err(Refusal::OnlyWayForbidden(only)),
+        Some(_) if !matches!(encryption, Encryption::Library { .. }) => Ok((only, Reason::Forced)),
+        // Even where it is forced, it stands for another one, so the reason is told.
+        _ => Ok((only, reason)),
+    }
 }
 
 fn choose_route(
@@ -46,7 +87,7 @@ fn choose_route(
 ) -> Result<(Route, Reason), Refusal> {
     let forbidden = wishes.forbidden;
     let snapshot = wishes.consistency == Consistency::Snapshot;
-    if Route::ALL.iter().all(|&route| forbidden.contains(route)) {
+    if forbidden.contains(Route::Splice) && forbidden.contains(Route::Copy) {
         return Err(Refusal::AllForbidden);
     }
     if let Some(route) = wishes.route
@@ -222,11 +263,16 @@ pub enum Route {
     Splice,
     /// File, buffer, socket: a copy, with header and trailer in the same packets.
     Copy,
+    /// File, registered buffer, socket, for a TLS stream: each record is sealed where the file's bytes
+    /// were read to, so the cipher is all that touches them.
+    Registered,
+    /// Page cache, pipe, socket, for a TLS stream whose records the kernel makes.
+    KernelTls,
 }
 
 impl Route {
     /// Every route.
-    pub const ALL: [Self; 2] = [Self::Splice, Self::Copy];
+    pub const ALL: [Self; 4] = [Self::Splice, Self::Copy, Self::Registered, Self::KernelTls];
 }
 
 impl fmt::Display for Route {
@@ -234,6 +280,8 @@ impl fmt::Display for Route {
         f.write_str(match self {
             Self::Splice => "splice",
             Self::Copy => "copy",
+            Self::Registered => "registered",
+            Self::KernelTls => "kernel-tls",
         })
     }
 }
@@ -299,191 +347,4 @@ pub enum Overwritable {
     OnceDrained,
     /// Nobody can tell: the pages move by reference into a receive queue on this host.
     Unknowable,
-}
-
-/// What is known of the source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SourceFacts {
-    /// Bytes of the whole body.
-    pub total_bytes: u64,
-    /// Those of them that come from files.
-    pub file_bytes: u64,
-    /// File ranges that are not empty.
-    pub file_parts: usize,
-    /// The least capable filesystem among them.
-    pub filesystem: Filesystem,
-    /// Whether a file was opened with `O_DIRECT`.
-    pub direct_io: DirectIo,
-    /// Whether the first quantum is in the page cache.
-    pub residency: Residency,
-}
-
-/// The class of a filesystem, as far as a route depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Filesystem {
-    /// On a disk of this host, with a page cache: ext4, xfs, btrfs, overlayfs and the like.
-    Local,
-    /// In memory: tmpfs, memfd, hugetlbfs. Never cold, short of swapping.
-    Memory,
-    /// Served by another machine or by a hypervisor: NFS, SMB, Ceph, 9p, vboxsf.
-    Network,
-    /// Served by a program: FUSE.
-    Fuse,
-    /// Made up by the kernel while it is read: procfs, sysfs.
-    Pseudo,
-    /// Not one that is known here.
-    Unknown,
-}
-
-impl fmt::Display for Filesystem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Local => "a local filesystem",
-            Self::Memory => "a filesystem in memory",
-            Self::Network => "a network or shared-folder filesystem",
-            Self::Fuse => "a FUSE filesystem",
-            Self::Pseudo => "a pseudo filesystem",
-            Self::Unknown => "an unknown filesystem",
-        })
-    }
-}
-
-/// Whether a file bypasses the page cache, see `O_DIRECT` in open(2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DirectIo {
-    /// It does not.
-    No,
-    /// It does, and every range begins and ends on a block.
-    Aligned,
-    /// It does, and some range does not: splice answers `EINVAL`.
-    Misaligned,
-}
-
-/// Whether file bytes are in the page cache. Eviction can make it untrue at any time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Residency {
-    /// All of them are.
-    Resident,
-    /// Some are not.
-    Cold,
-    /// The kernel would not say.
-    Unknown,
-}
-
-/// What is known of the sink.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SinkFacts {
-    /// The kind of socket.
-    pub kind: SinkKind,
-    /// Whether the peer is on this host: loopback, or a container behind a veth.
-    pub same_host: bool,
-}
-
-/// The kind of a socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SinkKind {
-    /// A TCP stream.
-    Tcp,
-    /// A Unix stream.
-    Unix,
-}
-
-/// What the caller asks for. The default asks for nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Wishes {
-    /// The route to take, whatever it costs.
-    pub route: Option<Route>,
-    /// Routes not to take.
-    pub forbidden: RouteSet,
-    /// The mode to use, whatever it costs. `Inline` on a cold file blocks the event loop.
-    pub mode: Option<Mode>,
-    /// Which version of the file the peer may see.
-    pub consistency: Consistency,
-}
-
-/// What the host allows, found by probing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Capabilities {
-    /// splice(2) between a file and a pipe, and a pipe and this kind of socket, works.
-    pub splice: bool,
-    /// The ring takes `IORING_OP_SPLICE`.
-    pub splice_sqe: bool,
-    /// Buffers are registered with the ring.
-    pub registered_buffers: bool,
-    /// The size of the pipe that can be had now, in bytes; 0 when there is none.
-    pub pipe_bytes: u64,
-}
-
-/// Why a route was taken, in words for an operator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Reason {
-    /// The caller forced the route.
-    Forced,
-    /// The caller forbade the other one, which would have been cheaper.
-    OtherForbidden,
-    /// Enough bytes, of a plain file, for the pipe to pay.
-    LargeBody,
-    /// The body is memory only.
-    NothingFromFile,
-    /// The caller wants the bytes as they were when they were read.
-    Snapshot,
-    /// Few file bytes.
-    SmallBody,
-    /// Many short file ranges.
-    ShortParts,
-    /// A filesystem on which splice works, but where copying is the safe choice.
-    CopyingFilesystem(Filesystem),
-    /// The pipe that could be had is too small to pay.
-    SmallPipe,
-    /// The file may be cold and no worker can splice it, so that a splice would block the loop.
-    NoWorkerSplice,
-    /// A splice would fail.
-    SpliceImpossible(Obstacle),
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Forced => "the caller forced this route",
-            Self::OtherForbidden => "the caller forbade the route that would have been chosen",
-            Self::LargeBody => "large body of a plain file: splicing saves the copy",
-            Self::NothingFromFile => "nothing comes from a file: memory is sent as it is",
-            Self::Snapshot => "a snapshot was asked for: splicing would send later changes",
-            Self::SmallBody => "small body: one buffer and one send beat a pipe",
-            Self::ShortParts => "many short ranges: gathering them beats a splice for each",
-            Self::CopyingFilesystem(on) => return write!(f, "{on}: bytes are copied to be safe"),
-            Self::SmallPipe => "the pipe to be had is too small to beat a copy",
-            Self::NoWorkerSplice => "the file may be cold and the ring has no splice to wait in",
-            Self::SpliceImpossible(obstacle) => return write!(f, "{obstacle}"),
-        })
-    }
-}
-
-/// What makes a splice impossible.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Obstacle {
-    /// The kernel, or a sandbox around this process, refuses splice(2).
-    SpliceUnusable,
-    /// The file is made up by the kernel while it is read.
-    PseudoFile,
-    /// An `O_DIRECT` range does not begin and end on a block.
-    MisalignedDirectIo,
-    /// No pipe can be had.
-    NoPipe,
-    /// The forced mode needs `IORING_OP_SPLICE` and the ring lacks it.
-    NoSpliceSqe,
-}
-
-impl fmt::Display for Obstacle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::SpliceUnusable => "splice does not work here",
-            Self::PseudoFile => "the file is on a pseudo filesystem, which cannot be spliced",
-            Self::MisalignedDirectIo => "an O_DIRECT range that is not aligned cannot be spliced",
-            Self::NoPipe => "no pipe is free and none can be made",
-            Self::NoSpliceSqe => "the ring has no splice, which the forced mode needs",
-        })
-    }
 }

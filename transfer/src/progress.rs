@@ -28,9 +28,12 @@
 //! [`pass`]: Progress::pass
 //! [`rewind`]: Progress::rewind
 
+mod cursor;
+
 use ringway_runtime::fault::{Sabotage, sabotaged};
 
 use crate::error::{LengthOverflow, Misstep, Truncated};
+use cursor::{Count, Cursor};
 
 /// The most bytes that one read, splice or send moves: `MAX_RW_COUNT` of the kernel, in bytes.
 ///
@@ -239,10 +242,19 @@ impl Progress {
     /// Records that everything staged was thrown away; it will be read again. Returns how many of
     /// those bytes came from a file.
     pub fn rewind(&mut self) -> u64 {
-        let thrown = self.staged.file;
+        self.rewind_behind(0)
+    }
+
+    /// The same, but the first `kept` of the staged bytes stay: they lie somewhere from where they can
+    /// still be sent, as the rest of a sealed record does. More than are staged means all of them.
+    pub fn rewind_behind(&mut self, kept: u64) -> u64 {
+        let kept = kept.min(self.staged.all);
+        let mut head = self.tail;
+        let staged = head.advance(&self.extents, kept);
+        let thrown = self.staged.file - staged.file;
         self.discarded = self.discarded.saturating_add(thrown);
-        self.staged = Count::default();
-        self.head = self.tail;
+        self.staged = staged;
+        self.head = head;
         self.ended = false;
         thrown
     }
@@ -422,70 +434,5 @@ impl Iterator for Segments<'_> {
         self.all_left -= moved.all;
         self.segments_left -= 1;
         Some(segment)
-    }
-}
-
-/// Bytes, and how many of them came from a file.
-#[derive(Debug, Clone, Copy, Default)]
-struct Count {
-    all: u64,
-    file: u64,
-}
-
-impl Count {
-    fn add(&mut self, moved: Count) {
-        self.all += moved.all;
-        self.file += moved.file;
-    }
-}
-
-/// A position in the body. It never rests at the end of an extent, nor in an empty one.
-#[derive(Debug, Clone, Copy, Default)]
-struct Cursor {
-    part: usize,
-    within: u64,
-}
-
-impl Cursor {
-    /// The rest of the extent here and whether it is a file's; `None` at the end of the body.
-    fn segment_rest(self, extents: &[Extent]) -> Option<(u64, bool)> {
-        let extent = extents.get(self.part)?;
-        Some((extent.len() - self.within, matches!(extent, Extent::File { .. })))
-    }
-
-    /// The segment that begins here, at most `limit` bytes long.
-    fn segment(self, extents: &[Extent], limit: u64) -> Option<Segment> {
-        let Self { part, within } = self;
-        let (rest, _) = self.segment_rest(extents)?;
-        let rest = if sabotaged(Sabotage::PromisedLengthIgnored) { u64::MAX } else { rest };
-        let len = rest.min(limit).min(OP_LEN_MAX);
-        Some(match extents[part] {
-            Extent::Bytes { .. } => Segment::Bytes { part, start: within, len },
-            Extent::File { offset, .. } => {
-                let mask = if sabotaged(Sabotage::OffsetsCut) { u32::MAX.into() } else { u64::MAX };
-                Segment::File(Fill { part, offset: (offset + within) & mask, len })
-            }
-        })
-    }
-
-    /// Moves on by `n` bytes, across extents, and tells what it passed over.
-    fn advance(&mut self, extents: &[Extent], n: u64) -> Count {
-        let mut moved = Count::default();
-        while moved.all < n {
-            let Some((rest, in_file)) = self.segment_rest(extents) else { break };
-            let len = rest.min(n - moved.all);
-            moved.add(Count { all: len, file: if in_file { len } else { 0 } });
-            self.within += len;
-            *self = self.settled(extents);
-        }
-        moved
-    }
-
-    /// The same position, moved past the ends of extents and past empty ones.
-    fn settled(mut self, extents: &[Extent]) -> Self {
-        while self.segment_rest(extents).is_some_and(|(rest, _)| rest == 0) {
-            self = Self { part: self.part + 1, within: 0 };
-        }
-        self
     }
 }

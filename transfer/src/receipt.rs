@@ -46,6 +46,12 @@ pub struct Receipt {
     pub buffer_bytes: u64,
     /// Whether that buffer was registered with the ring.
     pub buffer_registered: bool,
+    /// TLS records that were sealed here and that the socket took whole.
+    pub records: u64,
+    /// Bytes of a record of which the socket took only the beginning: its rest goes first when the
+    /// stream is used again, so the peer has these bytes then. They are not counted in
+    /// [`bytes`](Self::bytes).
+    pub half_sent_bytes: u64,
     /// What was planned and could not be had, each kind once.
     pub fallbacks: Vec<Fallback>,
     /// Times that staged bytes were thrown away because the peer stalled.
@@ -86,6 +92,8 @@ impl Receipt {
             pipe_bytes: 0,
             buffer_bytes: 0,
             buffer_registered: false,
+            records: 0,
+            half_sent_bytes: 0,
             fallbacks: Vec::new(),
             rewinds: 0,
             discarded_bytes: 0,
@@ -127,6 +135,7 @@ impl fmt::Display for Receipt {
             (self.read_sqes, "read SQE", "read SQEs"),
             (self.send_sqes, "send SQE", "send SQEs"),
             (self.zero_copy_copied, "zero-copy send copied", "zero-copy sends copied"),
+            (self.records, "record", "records"),
         ] {
             if count > 0 {
                 write!(f, ", {count} {}", if count == 1 { one } else { many })?;
@@ -138,6 +147,9 @@ impl fmt::Display for Receipt {
         }
         if self.rewinds > 0 {
             write!(f, "; rewound {} ×, {} read again", self.rewinds, Iec(self.discarded_bytes))?;
+        }
+        if self.half_sent_bytes > 0 {
+            write!(f, "; half a record of {} waits in the stream", Iec(self.half_sent_bytes))?;
         }
         if !self.held_back.is_zero() {
             f.write_str("; held back ")?;
@@ -335,6 +347,8 @@ mod tests {
             stalled: Duration::from_millis(41),
             rewinds: 1,
             discarded_bytes: 100,
+            records: 2,
+            half_sent_bytes: 1000,
             held_back: Duration::from_secs(2),
             source_changed: before.change_to(after),
             ..receipt(5)
@@ -343,8 +357,9 @@ mod tests {
         told.note_fallback("plain buffer", "RLIMIT_MEMLOCK");
         assert_eq!(
             told.to_string(),
-            "5 B by copy (hybrid) in 85 µs, plain buffer of 256 KiB, 1 send SQE; waited 3 × for the \
-             peer, 41.0 ms; rewound 1 ×, 100 B read again; held back 2.00 s; fell back: plain buffer \
+            "5 B by copy (hybrid) in 85 µs, plain buffer of 256 KiB, 1 send SQE, 2 records; waited 3 × \
+             for the peer, 41.0 ms; rewound 1 ×, 100 B read again; half a record of 1000 B waits in \
+             the stream; held back 2.00 s; fell back: plain buffer \
              (RLIMIT_MEMLOCK) 2 ×; source changed: size 10 to 5, mtime, ctime"
         );
         assert_eq!(before.change_to(before), None);

@@ -1,6 +1,10 @@
 //! The routes: thin async drivers of [`Progress`], and what they share.
 
 mod copy;
+mod draft;
+mod library;
+mod registered;
+mod session;
 mod splice;
 mod watch;
 
@@ -13,7 +17,7 @@ use ringway_runtime::net::Stream;
 use crate::error::{ErrorKind, Misstep, Side, TransferError, Truncated};
 use crate::limits::{Limits, Thresholds};
 use crate::pace::{Allowance, Pace};
-use crate::plan::{Plan, Residency, Route, Wishes};
+use crate::plan::{Plan, Residency, Route, SinkFacts, Wishes};
 use crate::progress::Progress;
 use crate::receipt::Receipt;
 use crate::sink::Sink;
@@ -46,7 +50,11 @@ pub(crate) struct Run<'t> {
 pub(crate) async fn drive(run: &mut Run<'_>) -> Result<(), TransferError> {
     let outcome = match run.plan.route {
         Route::Splice => splice::drive(run).await,
+        Route::Copy if run.sink.tls().is_some() => library::drive(run).await,
         Route::Copy => copy::drive(run).await,
+        // The kernel seals what the same calls bring.
+        Route::KernelTls => splice::drive(run).await,
+        Route::Registered => registered::drive(run).await,
     };
     if outcome.is_err() {
         // Something that was sent with MORE may wait for what does not come.
@@ -56,12 +64,17 @@ pub(crate) async fn drive(run: &mut Run<'_>) -> Result<(), TransferError> {
 }
 
 /// The capacity that a pipe would have now, for the plan; 0 if there is none to be had.
-pub(crate) fn pipe_bytes(body: &Body, wishes: &Wishes, thresholds: &Thresholds) -> u64 {
-    let may_splice = body.facts.file_bytes > thresholds.copy_max_bytes
+pub(crate) fn pipe_bytes(
+    body: &Body,
+    sink: &SinkFacts,
+    wishes: &Wishes,
+    thresholds: &Thresholds,
+) -> u64 {
+    let may_splice = sink.takes_file_bytes() && body.facts.file_bytes > thresholds.copy_max_bytes
         || wishes.route == Some(Route::Splice)
         || wishes.forbidden.contains(Route::Copy);
     if !may_splice {
-        // A small body is copied, so it makes no pipe that it does not need.
+        // A small body is copied and a sealed one is too, so it makes no pipe that it does not need.
         return thresholds.pipe_min_bytes;
     }
     match runtime::lend_pipe() {
@@ -161,13 +174,16 @@ impl Run<'_> {
 
     /// Throws away what is staged; what it cost goes back to the rate limit.
     fn rewind(&mut self) {
-        let staged = self.progress.staged();
-        if staged > 0 {
-            self.progress.rewind();
+        self.rewind_behind(0);
+    }
+
+    /// The same with what is staged behind the first `kept` bytes.
+    fn rewind_behind(&mut self, kept: u64) {
+        let thrown = self.progress.staged().saturating_sub(kept);
+        if thrown > 0 {
+            self.progress.rewind_behind(kept);
             self.receipt.rewinds += 1;
-            if let Some(pace) = &mut self.pace {
-                pace.give_back(staged);
-            }
+            self.unused(thrown);
         }
     }
 
@@ -208,9 +224,19 @@ impl Run<'_> {
         let hold = holding.then_some(self.limits.stall_hold);
         self.receipt.stalls += 1;
         let began = self.watch.elapsed();
-        let sent = self.progress.accepted();
-        let ready = self.watch.writable(self.stream, sent, hold).await;
+        let ready = self.ready(hold, false).await;
         self.receipt.stalled += self.watch.elapsed().saturating_sub(began);
+        ready
+    }
+
+    /// Waits until the socket takes bytes again, and with `listening` also until it has some for us.
+    async fn ready(
+        &mut self,
+        hold: Option<Duration>,
+        listening: bool,
+    ) -> Result<Ready, TransferError> {
+        let sent = self.progress.accepted();
+        let ready = self.watch.ready(self.stream, sent, hold, listening).await;
         ready.map_err(|kind| match kind {
             watch::Stop::Kind(kind) => self.fail(kind),
             watch::Stop::Io(error) => self.fail_io("poll", Side::Sink, error),

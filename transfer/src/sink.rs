@@ -2,15 +2,16 @@
 
 use ringway_runtime::net::{Stream, TcpStream, UnixStream};
 
-use crate::plan::{SinkFacts, SinkKind};
+use crate::plan::{Encryption, SinkFacts, SinkKind};
+use crate::tls::{Backend, TlsStream};
 
-/// A stream that a transfer can go to: [`TcpStream`] or [`UnixStream`].
+/// A stream that a transfer can go to: [`TcpStream`], [`UnixStream`] or [`TlsStream`].
 ///
 /// The set is closed, because the route depends on what kind of stream it is.
 pub trait Sink: sealed::Sealed {}
 
 pub(crate) mod sealed {
-    use super::{SinkFacts, Stream};
+    use super::{SinkFacts, Stream, TlsStream};
 
     pub trait Sealed {
         #[doc(hidden)]
@@ -19,6 +20,11 @@ pub(crate) mod sealed {
         fn facts(&self) -> SinkFacts;
         #[doc(hidden)]
         fn flush(&self);
+        /// The session, where bytes must be sealed before they reach the stream.
+        #[doc(hidden)]
+        fn tls(&self) -> Option<&TlsStream> {
+            None
+        }
     }
 }
 
@@ -50,5 +56,32 @@ impl sealed::Sealed for UnixStream {
     fn flush(&self) {}
 }
 
+impl sealed::Sealed for TlsStream {
+    fn stream(&self) -> &Stream {
+        self.tcp()
+    }
+
+    fn facts(&self) -> SinkFacts {
+        let encryption = match self.backend() {
+            Backend::Registered { kernel_tls } => {
+                Encryption::Registered { no_kernel_tls: kernel_tls }
+            }
+            Backend::KernelTls => Encryption::KernelTls,
+            Backend::Rustls { reason } => Encryption::Library { because: reason },
+        };
+        let same_host = self.tcp().is_same_host();
+        SinkFacts { kind: SinkKind::Tls(encryption), same_host }
+    }
+
+    fn flush(&self) {
+        self.tcp().uncork();
+    }
+
+    fn tls(&self) -> Option<&TlsStream> {
+        Some(self)
+    }
+}
+
 impl Sink for TcpStream {}
 impl Sink for UnixStream {}
+impl Sink for TlsStream {}

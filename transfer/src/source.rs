@@ -8,7 +8,9 @@ use ringway_runtime::fs::{self, File, FileKind, FileSystem};
 
 use crate::error::{ErrorKind, Side, TransferError, errno};
 use crate::limits::{Limits, Thresholds};
-use crate::plan::{Consistency, DirectIo, Filesystem, Residency, Route, SourceFacts, Wishes};
+use crate::plan::{
+    Consistency, DirectIo, Filesystem, Residency, Route, SinkFacts, SourceFacts, Wishes,
+};
 use crate::progress::{Extent, FILE_END_MAX};
 use crate::receipt::{Change, FileStamp};
 
@@ -169,6 +171,7 @@ impl Body {
     /// Looks at every file and fixes the lengths.
     pub(crate) fn fix(
         source: Source,
+        sink: &SinkFacts,
         wishes: &Wishes,
         limits: &Limits,
         thresholds: &Thresholds,
@@ -194,7 +197,9 @@ impl Body {
             extents.push(extent);
             body.facts.total_bytes = body.facts.total_bytes.saturating_add(extent.len());
         }
-        body.facts.residency = body.first_residency(&extents, wishes, limits, thresholds);
+        if sink.takes_file_bytes() {
+            body.facts.residency = body.first_residency(&extents, wishes, limits, thresholds);
+        }
         Ok((body, extents))
     }
 

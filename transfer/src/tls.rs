@@ -30,7 +30,7 @@ mod error;
 mod handshake;
 mod hello;
 mod limits;
-mod record;
+pub(crate) mod record;
 mod session;
 mod stream;
 
@@ -40,4 +40,6 @@ pub use limits::TlsLimits;
 /// The library that shakes hands; its types stand in this module's signatures.
 pub use rustls;
 pub use session::KeyUpdates;
+pub(crate) use session::Unsealed;
+pub(crate) use stream::Received;
 pub use stream::{Backend, TlsStream};

@@ -16,12 +16,13 @@ use crate::cancel::CancelToken;
 use crate::error::{ErrorKind, TransferError};
 use crate::limits::{Limits, Thresholds};
 use crate::pace::{Deadline, Floor, Pace};
-use crate::plan::{self, Consistency, Mode, Obstacle, Plan, Reason, Route, Wishes};
+use crate::plan::{self, Consistency, Mode, Obstacle, Plan, Reason, Route, SinkFacts, Wishes};
 use crate::progress::Progress;
 use crate::receipt::Receipt;
 use crate::route::{self, Run, Watch};
 use crate::sink::Sink;
 use crate::source::{Body, Part, Source};
+use crate::tls::TlsStream;
 
 /// Moves a source into a stream. Await it, after any options.
 ///
@@ -248,7 +249,9 @@ impl<'t> Transfer<'t> {
             }
         };
         let stream = self.sink.stream();
-        let mut guard = Guard { stream, began: Some(stream.accepted()) };
+        let tls = self.sink.tls();
+        let plaintext = tls.map_or(0, TlsStream::accepted);
+        let mut guard = Guard { stream, tls, began: Some((stream.accepted(), plaintext)) };
         let copied_before = stream.zero_copy_copied();
         let mut run = Run {
             body: &body,
@@ -275,7 +278,8 @@ impl<'t> Transfer<'t> {
     fn prepare(&mut self) -> Result<(Body, Plan, Progress), TransferError> {
         let before = |kind| TransferError::new(kind, 0);
         self.limits.check().map_err(|invalid| before(ErrorKind::InvalidLimit(invalid)))?;
-        if self.sink.stream().is_poisoned() {
+        let poisoned = self.sink.tls().is_some_and(TlsStream::is_poisoned);
+        if poisoned || self.sink.stream().is_poisoned() {
             return Err(before(ErrorKind::Poisoned));
         }
         let mut source = Source { parts: std::mem::take(&mut self.source.parts) };
@@ -295,24 +299,25 @@ impl<'t> Transfer<'t> {
                 _ => return Err(beyond(0)),
             }
         }
-        let (body, extents) = Body::fix(source, &self.wishes, &self.limits, &self.thresholds)?;
+        let facts = self.sink.facts();
+        let (wishes, limits) = (&self.wishes, &self.limits);
+        let (body, extents) = Body::fix(source, &facts, wishes, limits, &self.thresholds)?;
         let progress = Progress::new(extents)
             .map_err(|overflow| before(ErrorKind::LengthOverflow(overflow)))?;
         if let Some(promised) = self.promised.filter(|promised| *promised != progress.total()) {
             let given = progress.total();
             return Err(before(ErrorKind::SizeMismatch { promised, given }));
         }
-        let host = self.host(&body)?;
-        let facts = self.sink.facts();
+        let host = self.host(&body, &facts)?;
         let plan = plan::plan(&body.facts, &facts, &self.wishes, &host, &self.thresholds)
             .map_err(|refusal| before(ErrorKind::Refused(refusal)))?;
         Ok((body, plan, progress))
     }
 
-    fn host(&self, body: &Body) -> Result<plan::Capabilities, TransferError> {
+    fn host(&self, body: &Body, sink: &SinkFacts) -> Result<plan::Capabilities, TransferError> {
         let here = runtime::capabilities()
             .map_err(|error| TransferError::from_io("ring", crate::error::Side::Host, error, 0))?;
-        let pipe_bytes = route::pipe_bytes(body, &self.wishes, &self.thresholds);
+        let pipe_bytes = route::pipe_bytes(body, sink, &self.wishes, &self.thresholds);
         Ok(plan::Capabilities {
             splice: here.splice,
             splice_sqe: here.splice && here.splice_op,
@@ -348,17 +353,21 @@ impl fmt::Debug for Transfer<'_> {
 /// Poisons the stream if the transfer is dropped after something may have gone out.
 struct Guard<'t> {
     stream: &'t Stream,
-    /// The stream's count when the transfer began; `None` once it has resolved.
-    began: Option<u64>,
+    tls: Option<&'t TlsStream>,
+    /// The counts of socket and session when the transfer began; `None` once it has resolved.
+    began: Option<(u64, u64)>,
 }
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        if let Some(began) = self.began
+        if let Some((began, plaintext)) = self.began
             && (self.stream.accepted() != began || self.stream.is_sending())
             && !runtime::fault::sabotaged(Sabotage::DropNotMarked)
         {
-            self.stream.poison(began);
+            match self.tls {
+                Some(tls) => tls.poison(plaintext),
+                None => self.stream.poison(began),
+            }
         }
     }
 }

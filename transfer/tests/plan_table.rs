@@ -1,8 +1,7 @@
-//! The cases of `plan`, each with its answer, and what no case may break. At the end, the table of
-//! errors.
+//! The cases of `plan`, each with its answer, and what no case may break.
 
 use proptest::prelude::*;
-use ringway::error::{Blame, ErrorKind, Side, TransferError, classify};
+use ringway::error::{Blame, TransferError};
 use ringway::limits::Thresholds;
 use ringway::plan::*;
 
@@ -255,6 +254,104 @@ fn the_mode_follows_the_residency_unless_it_is_fixed() {
     assert_eq!(network.mode_for(Residency::Resident), Mode::Hybrid);
 }
 
+fn sink_of(encryption: Encryption) -> SinkFacts {
+    SinkFacts { kind: SinkKind::Tls(encryption), same_host: false }
+}
+
+const SEALED: Encryption = Encryption::Registered { no_kernel_tls: "the kernel has none" };
+const LIBRARY: Encryption = Encryption::Library { because: "the peer speaks TLS 1.2" };
+
+fn told_encrypted(source: SourceFacts, encryption: Encryption, wishes: Wishes) -> String {
+    match plan(&source, &sink_of(encryption), &wishes, &HOST, &Thresholds::default()) {
+        Ok(plan) => plan.to_string(),
+        Err(refusal) => format!("refused: {refusal}"),
+    }
+}
+
+#[test]
+fn who_encrypts_decides_for_an_encrypted_stream() {
+    let resident = SourceFacts { residency: Residency::Resident, ..FILE };
+    let snapshot = Wishes { consistency: Consistency::Snapshot, ..ANY };
+    let forced = Wishes { route: Some(Route::Registered), mode: Some(Mode::Ring), ..ANY };
+    let copy = Wishes { route: Some(Route::Copy), ..ANY };
+    let sealed = "the stream is encrypted: records are sealed in a registered buffer; no kernel TLS \
+                  here: the kernel has none";
+    let library = "the stream is encrypted and the peer speaks TLS 1.2: the TLS library makes the \
+                   records, from copies";
+    for (source, encryption, wishes, answer) in [
+        (FILE, SEALED, ANY, format!("registered (hybrid): {sealed}")),
+        (resident, SEALED, ANY, format!("registered (inline): {sealed}")),
+        (of_bytes(1), SEALED, ANY, format!("registered (hybrid): {sealed}")),
+        (of_bytes(0), SEALED, ANY, format!("registered (inline): {sealed}")),
+        (on(Filesystem::Network), SEALED, snapshot, format!("registered (hybrid): {sealed}")),
+        (FILE, SEALED, forced, "registered (ring): the caller forced this route".to_owned()),
+        (FILE, LIBRARY, ANY, format!("copy (hybrid): {library}")),
+        (resident, LIBRARY, copy, format!("copy (inline): {library}")),
+        (
+            FILE,
+            Encryption::KernelTls,
+            ANY,
+            "kernel-tls (hybrid): the stream is encrypted, and the kernel makes the records"
+                .to_owned(),
+        ),
+    ] {
+        assert_eq!(told_encrypted(source, encryption, wishes), answer, "{encryption:?} {wishes:?}");
+    }
+}
+
+#[test]
+fn no_plain_byte_is_forced_into_an_encrypted_stream_and_no_record_into_a_plain_one() {
+    let force = |route| Wishes { route: Some(route), ..ANY };
+    let forbid = |route| Wishes { forbidden: RouteSet::EMPTY.with(route), ..ANY };
+    for (encryption, wishes, answer) in [
+        (
+            SEALED,
+            force(Route::Splice),
+            "refused: the stream is encrypted here, so splice cannot take it",
+        ),
+        (
+            SEALED,
+            force(Route::Copy),
+            "refused: the stream is encrypted here, so copy cannot take it",
+        ),
+        (SEALED, force(Route::KernelTls), "refused: no kernel TLS here: the kernel has none"),
+        (
+            Encryption::KernelTls,
+            force(Route::Splice),
+            "refused: the stream is encrypted by the kernel, so splice cannot take it",
+        ),
+        (
+            LIBRARY,
+            force(Route::Registered),
+            "refused: the stream is encrypted and the peer speaks TLS 1.2, so registered cannot \
+             take it",
+        ),
+        (
+            SEALED,
+            forbid(Route::Registered),
+            "refused: registered is the only route of this encrypted stream, and it is forbidden",
+        ),
+        (
+            SEALED,
+            Wishes { forbidden: forbid(Route::Splice).forbidden, ..force(Route::Splice) },
+            "refused: splice is both forced and forbidden",
+        ),
+    ] {
+        assert_eq!(told_encrypted(FILE, encryption, wishes), answer);
+        let sink = sink_of(encryption);
+        let refusal = plan(&FILE, &sink, &wishes, &HOST, &Thresholds::default()).unwrap_err();
+        assert_eq!(refusal.blame(), Blame::Caller);
+        assert!(!refusal.remedy().is_empty());
+    }
+    for route in [Route::Registered, Route::KernelTls] {
+        assert_eq!(
+            told(FILE, force(route), HOST),
+            format!("refused: {route} makes TLS records, and this stream is not encrypted")
+        );
+        assert_eq!(told(FILE, forbid(route), HOST), told(FILE, ANY, HOST));
+    }
+}
+
 fn sources() -> impl Strategy<Value = SourceFacts> {
     let filesystem = prop::sample::select(vec![
         Filesystem::Local,
@@ -288,8 +385,12 @@ fn sources() -> impl Strategy<Value = SourceFacts> {
 fn wishes() -> impl Strategy<Value = Wishes> {
     let route = prop::option::of(prop::sample::select(Route::ALL.to_vec()));
     let mode = prop::option::of(prop::sample::select(vec![Mode::Ring, Mode::Hybrid, Mode::Inline]));
-    (route, mode, any::<[bool; 3]>()).prop_map(|(route, mode, [no_splice, no_copy, snapshot])| {
+    let flags = any::<[bool; 4]>();
+    (route, mode, flags).prop_map(|(route, mode, [no_splice, no_copy, no_records, snapshot])| {
         let mut forbidden = RouteSet::EMPTY;
+        if no_records {
+            forbidden = forbidden.with(Route::Registered).with(Route::KernelTls);
+        }
         if no_splice {
             forbidden = forbidden.with(Route::Splice);
         }
@@ -338,75 +439,25 @@ proptest! {
     }
 
     #[test]
-    fn every_errno_has_words(errno in -5i32..600, sent in 0u64..3) {
-        for side in [Side::Source, Side::Sink, Side::Host] {
-            let source = std::io::Error::from_raw_os_error(errno);
-            let error = TransferError::from_io("op", side, source, sent);
-            prop_assert_eq!(error.kind(), &classify("op", side, errno));
-            prop_assert_eq!(error.sent(), sent);
-            prop_assert!(!error.remedy().is_empty() && std::error::Error::source(&error).is_some());
+    fn an_encrypted_stream_takes_its_own_route_or_none(
+        source in sources(), wishes in wishes(), host in hosts(), which in 0usize..3,
+    ) {
+        let (encryption, only) = [
+            (SEALED, Route::Registered),
+            (Encryption::KernelTls, Route::KernelTls),
+            (LIBRARY, Route::Copy),
+        ][which];
+        match plan(&source, &sink_of(encryption), &wishes, &host, &Thresholds::default()) {
+            Ok(plan) => {
+                prop_assert_eq!(plan.route, only);
+                prop_assert!(wishes.route.is_none_or(|route| route == only));
+                prop_assert!(!wishes.forbidden.contains(only));
+                prop_assert_eq!(plan.overwritable, Overwritable::OnReturn);
+            }
+            Err(refusal) => {
+                let other = wishes.route.is_some_and(|route| route != only);
+                prop_assert!(other || wishes.forbidden.contains(only), "{}", refusal);
+            }
         }
     }
-}
-
-#[test]
-fn errnos_mean_what_the_standard_library_says() {
-    use std::io::ErrorKind as Std;
-    let unexpected = |side, errno| matches!(classify("op", side, errno), ErrorKind::UnexpectedErrno { errno: told, .. } if told == errno);
-    for errno in 1..134 {
-        let sink = classify("send", Side::Sink, errno);
-        let source = classify("read", Side::Source, errno);
-        match std::io::Error::from_raw_os_error(errno).kind() {
-            Std::BrokenPipe
-            | Std::ConnectionReset
-            | Std::ConnectionAborted
-            | Std::ConnectionRefused
-            | Std::NotConnected => assert!(matches!(sink, ErrorKind::PeerClosed { .. }), "{errno}"),
-            Std::TimedOut => assert_eq!(sink, ErrorKind::PeerTimedOut { waited: None }),
-            Std::HostUnreachable | Std::NetworkUnreachable | Std::NetworkDown => {
-                assert!(matches!(sink, ErrorKind::PeerUnreachable { .. }), "{errno}");
-            }
-            Std::StorageFull | Std::QuotaExceeded | Std::FileTooLarge => {
-                assert!(matches!(sink, ErrorKind::NoSpace { .. }), "{errno}");
-            }
-            Std::IsADirectory | Std::NotSeekable => {
-                assert!(matches!(source, ErrorKind::SourceNotRegular { .. }), "{errno}");
-            }
-            Std::PermissionDenied | Std::NotFound | Std::StaleNetworkFileHandle => {
-                assert!(matches!(source, ErrorKind::SourceUnreadable { .. }), "{errno}");
-            }
-            Std::OutOfMemory => assert!(matches!(sink, ErrorKind::HostLimit { .. })),
-            Std::Interrupted => assert_eq!(sink, ErrorKind::Cancelled),
-            Std::InvalidInput | Std::Unsupported => {
-                assert!(matches!(sink, ErrorKind::Unsupported { .. }), "{errno}");
-            }
-            Std::WouldBlock | Std::AlreadyExists | Std::ReadOnlyFilesystem | Std::Deadlock => {
-                assert!(
-                    unexpected(Side::Sink, errno) && unexpected(Side::Source, errno),
-                    "{errno}"
-                );
-            }
-            _ => {}
-        }
-    }
-}
-
-#[test]
-fn an_error_says_what_happened_who_and_what_to_do() {
-    assert_eq!(size_of::<TransferError>(), size_of::<usize>());
-    let limit = std::io::Error::from_raw_os_error(24);
-    let error = TransferError::from_io("pipe2", Side::Host, limit, 1);
-    assert_eq!(
-        error.to_string(),
-        "a limit of this host was reached (pipe2: Too many open files (os error 24)); 1 byte had been \
-         sent. Likely to blame: this host. To do: raise RLIMIT_NOFILE (ulimit -n) or allow fewer \
-         connections."
-    );
-    assert_eq!(
-        TransferError::new(ErrorKind::Poisoned, 0).to_string(),
-        "an earlier transfer on this sink is not settled; nothing had been sent. Likely to blame: the \
-         caller. To do: call settle().await, which tells how many bytes went out."
-    );
-    let foreign = TransferError::from_io("read", Side::Source, std::io::Error::other("odd"), 2);
-    assert!(foreign.to_string().starts_with("read failed: odd; 2 bytes had been sent."));
 }

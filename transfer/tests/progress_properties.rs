@@ -149,11 +149,17 @@ impl World {
         }
     }
 
-    fn rewind(&mut self) {
-        let thrown = self.pipe.iter().filter(|(_, of_file)| *of_file).count() as u64;
+    /// Throws away what is staged, but for the first `kept` bytes.
+    fn rewind(&mut self, kept: u64) {
+        let kept = usize::try_from(kept).unwrap().min(self.pipe.len());
+        let thrown =
+            self.pipe.split_off(kept).iter().filter(|(_, of_file)| *of_file).count() as u64;
         self.discarded += thrown;
-        self.pipe.clear();
-        assert_eq!(self.progress.rewind(), thrown);
+        let told = match kept {
+            0 => self.progress.rewind(),
+            _ => self.progress.rewind_behind(kept as u64),
+        };
+        assert_eq!(told, thrown);
     }
 
     fn check(&self) {
@@ -201,7 +207,7 @@ enum Act {
     ReadAhead { quantum: u64, count: u64 },
     Gather { max_file_bytes: u64, max_segments: usize, count: u64 },
     Drain { count: u64 },
-    Rewind,
+    Rewind { kept: u64 },
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
@@ -212,7 +218,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
             Act::Gather { max_file_bytes, max_segments, count }
         }),
         2 => (0u64..200).prop_map(|count| Act::Drain { count }),
-        1 => Just(Act::Rewind),
+        1 => prop_oneof![Just(0u64), 0u64..400].prop_map(|kept| Act::Rewind { kept }),
     ];
     prop::collection::vec(act, 0..80)
 }
@@ -249,7 +255,7 @@ fn run(world: &mut World, acts: &[Act]) {
                 let n = world.drain(count);
                 world.progress.accept(n).unwrap();
             }
-            Act::Rewind => world.rewind(),
+            Act::Rewind { kept } => world.rewind(kept),
         }
         world.check();
     }

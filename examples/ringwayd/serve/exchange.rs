@@ -218,6 +218,8 @@ fn route(route: Route) -> &'static str {
     match route {
         Route::Splice => "splice",
         Route::Copy => "copy",
+        Route::Registered => "registered",
+        Route::KernelTls => "kernel-tls",
         _ => "other",
     }
 }

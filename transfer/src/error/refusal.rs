@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Blame;
-use crate::plan::{Obstacle, Route};
+use crate::plan::{Encryption, Obstacle, Route};
 
 /// Wishes that cannot be met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,6 +17,13 @@ pub enum Refusal {
     SnapshotNeedsCopy,
     /// Only the splice is left, and it would fail.
     SpliceImpossible(Obstacle),
+    /// A route that makes records is forced, and the stream is not encrypted.
+    NotEncrypted(Route),
+    /// A route is forced that does not go with how this TLS stream is encrypted.
+    #[expect(missing_docs, reason = "the sentence above names them")]
+    Encrypted { route: Route, encryption: Encryption },
+    /// The only route that this TLS stream can take is forbidden.
+    OnlyWayForbidden(Route),
 }
 
 impl Refusal {
@@ -38,6 +45,9 @@ impl Refusal {
         match self {
             Self::AllForbidden => "allow at least one route",
             Self::ForcedAndForbidden(_) => "do not forbid the route that is forced",
+            Self::NotEncrypted(_) => "force no route, or make the stream a TLS stream",
+            Self::Encrypted { .. } => "force no route: an encrypted stream has only one",
+            Self::OnlyWayForbidden(_) => "do not forbid the only route of an encrypted stream",
             Self::SnapshotNeedsCopy => "allow the copy, or ask for Consistency::Shared",
             Self::SpliceImpossible(obstacle) => match obstacle {
                 Obstacle::SpliceUnusable => "allow the copy, or let the sandbox permit splice(2)",
@@ -57,6 +67,26 @@ impl fmt::Display for Refusal {
             Self::ForcedAndForbidden(route) => write!(f, "{route} is both forced and forbidden"),
             Self::SnapshotNeedsCopy => {
                 f.write_str("a snapshot was asked for, but only a splice is allowed")
+            }
+            Self::NotEncrypted(route) => {
+                write!(f, "{route} makes TLS records, and this stream is not encrypted")
+            }
+            Self::Encrypted { route, encryption } => match encryption {
+                Encryption::Registered { no_kernel_tls } if *route == Route::KernelTls => {
+                    write!(f, "no kernel TLS here: {no_kernel_tls}")
+                }
+                Encryption::Registered { .. } => {
+                    write!(f, "the stream is encrypted here, so {route} cannot take it")
+                }
+                Encryption::KernelTls => {
+                    write!(f, "the stream is encrypted by the kernel, so {route} cannot take it")
+                }
+                Encryption::Library { because } => {
+                    write!(f, "the stream is encrypted and {because}, so {route} cannot take it")
+                }
+            },
+            Self::OnlyWayForbidden(route) => {
+                write!(f, "{route} is the only route of this encrypted stream, and it is forbidden")
             }
             Self::SpliceImpossible(obstacle) => {
                 write!(f, "only a splice is allowed, but {obstacle}")

@@ -260,7 +260,7 @@ async fn read_by_ring(
 
 /// Reads whole blocks around the range, as `O_DIRECT` demands, and keeps what was asked for: it must
 /// be the last thing in the buffer, so the buffer must be empty before.
-async fn read_direct(
+pub(super) async fn read_direct(
     buffer: &mut Option<Lease>,
     run: &mut Run<'_>,
     fill: Fill,
@@ -318,7 +318,7 @@ async fn lend<'l>(
 }
 
 /// A run of the caller's memory.
-fn memory<'m>(run: &Run<'m>, part: usize, start: u64, len: u64) -> &'m [u8] {
+pub(super) fn memory<'m>(run: &Run<'m>, part: usize, start: u64, len: u64) -> &'m [u8] {
     let from = to_len(start);
     run.body.memory(part).get(from..from.saturating_add(to_len(len))).unwrap_or_default()
 }

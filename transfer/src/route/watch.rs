@@ -24,6 +24,8 @@ pub(super) enum Stop {
 pub(crate) enum Ready {
     /// It takes bytes again.
     Writable,
+    /// It takes none yet, but there is something to receive.
+    Readable,
     /// What is held was held long enough.
     HoldOver,
 }
@@ -136,13 +138,14 @@ impl Watch {
         (output, stop)
     }
 
-    /// Waits until the socket takes bytes, for at most `hold`, and no longer than the peer may be
-    /// silent or too slow.
-    pub(super) async fn writable(
+    /// Waits until the socket takes bytes, or with `listening` also until it has some for us, for at
+    /// most `hold`, and no longer than the peer may be silent or too slow.
+    pub(super) async fn ready(
         &mut self,
         stream: &Stream,
         sent: u64,
         hold: Option<Duration>,
+        listening: bool,
     ) -> Result<Ready, Stop> {
         let began = self.elapsed();
         if self.heard_at == Duration::MAX {
@@ -167,8 +170,8 @@ impl Watch {
             let ends = [until_hold, silence, judged, limit];
             let wake = ends.into_iter().flatten().min();
             let left = wake.map(|end| end.saturating_sub(now).max(Duration::from_micros(50)));
-            match self.guarded(pin!(stream.writable()), left).await {
-                Some(Ok(())) => return Ok(Ready::Writable),
+            match self.guarded(pin!(poll(stream, listening)), left).await {
+                Some(Ok(ready)) => return Ok(ready),
                 Some(Err(error)) => return Err(Stop::Io(error)),
                 None if self.is_cancelled() => return Err(Stop::Kind(ErrorKind::Cancelled)),
                 None => {}
@@ -210,6 +213,14 @@ impl Watch {
         })
         .await
     }
+}
+
+async fn poll(stream: &Stream, listening: bool) -> io::Result<Ready> {
+    if !listening {
+        return stream.writable().await.map(|()| Ready::Writable);
+    }
+    let ready = stream.readable_or_writable().await?;
+    Ok(if ready.writable { Ready::Writable } else { Ready::Readable })
 }
 
 /// Leaves no waker behind in a token that outlives the wait.

@@ -5,7 +5,7 @@ use std::{fmt, io};
 
 use rustls::AlertDescription;
 
-use super::session::Fault;
+use super::session::{Fault, Unsealed};
 use crate::error::Blame;
 
 /// A handshake or a session that failed.
@@ -217,6 +217,18 @@ impl std::error::Error for TlsError {
 impl From<io::Error> for TlsError {
     fn from(error: io::Error) -> Self {
         Self::new(TlsErrorKind::Io(error))
+    }
+}
+
+impl From<Unsealed> for TlsError {
+    fn from(unsealed: Unsealed) -> Self {
+        match unsealed {
+            Unsealed::Failed(fault) => fault.into(),
+            Unsealed::Closed => Self::new(TlsErrorKind::Closed),
+            Unsealed::PrepareFirst => {
+                Self::new(TlsErrorKind::BrokenOff("something must go out before further data"))
+            }
+        }
     }
 }
 

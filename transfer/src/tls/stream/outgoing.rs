@@ -108,7 +108,7 @@ impl TlsStream {
         self.state.borrow_mut().poisoned.get_or_insert(began);
     }
 
-    pub(super) fn is_poisoned(&self) -> bool {
+    pub(crate) fn is_poisoned(&self) -> bool {
         self.state.borrow().poisoned.is_some() || self.stream.is_poisoned()
     }
 
