@@ -12,6 +12,7 @@
 //! pushed together with the slot that owns what it points at (see [`crate::op`]).
 
 pub(crate) mod file;
+pub(crate) mod kernel_tls;
 pub(crate) mod pipe;
 pub(crate) mod probe;
 pub(crate) mod ring;
