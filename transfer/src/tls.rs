@@ -30,6 +30,8 @@ mod error;
 mod handshake;
 mod hello;
 mod limits;
+#[cfg(test)]
+mod pair;
 pub(crate) mod record;
 mod session;
 mod stream;

@@ -169,7 +169,7 @@ impl Connection {
     }
 
     /// TLS 1.3 gives its keys away; TLS 1.2 keeps its records.
-    fn into_records(self) -> Result<Records, rustls::Error> {
+    pub(super) fn into_records(self) -> Result<Records, rustls::Error> {
         if self.common().protocol_version() != Some(ProtocolVersion::TLSv1_3) {
             return Ok(Records::Theirs(self));
         }

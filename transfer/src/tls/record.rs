@@ -11,6 +11,8 @@
 //! ```
 
 mod open;
+#[cfg(test)]
+mod oracle;
 mod seal;
 mod sent;
 mod suite;

@@ -198,6 +198,9 @@ impl Session {
 
     /// Makes new keys for sending at the next border of records; `asks` the peer to do the same.
     pub(crate) fn update_keys(&mut self, asks: bool) {
+        if self.closed_by_us || self.fault.is_some() {
+            return;
+        }
         let update = &mut self.sending.owed.update;
         *update = Some(asks || *update == Some(true));
     }

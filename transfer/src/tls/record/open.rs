@@ -84,7 +84,13 @@ impl Opener {
     }
 
     /// The number of the next record.
-    pub(crate) fn sequence(&self) -> u64 {
+    #[cfg(test)]
+    pub(super) fn sequence(&self) -> u64 {
         self.sequence
+    }
+
+    #[cfg(test)]
+    pub(super) fn move_to(&mut self, sequence: u64) {
+        self.sequence = sequence;
     }
 }

@@ -35,6 +35,17 @@ impl Sealer {
         Self { key, sequence, left: records_max.saturating_sub(sequence) }
     }
 
+    /// At any number and with any limit, as no handshake would give them.
+    #[cfg(test)]
+    pub(super) fn at(key: TrafficKey, sequence: u64, left: u64) -> Self {
+        Self { key, sequence, left }
+    }
+
+    #[cfg(test)]
+    pub(super) fn move_to(&mut self, sequence: u64) {
+        self.sequence = sequence;
+    }
+
     /// Seals the `len` bytes of plaintext that stand behind the [`HEADER`] of the slot, in place; the
     /// slot has room for [`TAIL`] more. Returns the length of the record.
     ///
