@@ -127,6 +127,24 @@ impl Classic {
         Ok(())
     }
 
+    /// Updates the keys of TLS 1.3, which rustls's own records can have in tests.
+    #[cfg(test)]
+    pub(super) fn refresh_keys(&mut self) {
+        self.step().expect("a good peer");
+        match &mut self.connection {
+            Connection::Server(connection) => match connection.process_tls_records(&mut []).state {
+                Ok(ConnectionState::WriteTraffic(traffic)) => traffic.refresh_traffic_keys(),
+                _ => panic!("a peer that can write"),
+            },
+            Connection::Client(connection) => match connection.process_tls_records(&mut []).state {
+                Ok(ConnectionState::WriteTraffic(traffic)) => traffic.refresh_traffic_keys(),
+                _ => panic!("a peer that can write"),
+            },
+        }
+        .expect("new keys");
+        self.step().expect("a good peer");
+    }
+
     fn write(
         &mut self,
         into: &mut Vec<u8>,

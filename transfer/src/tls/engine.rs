@@ -252,6 +252,14 @@ impl Engine {
         Ok(())
     }
 
+    #[cfg(test)]
+    pub(crate) fn refresh_keys(&mut self) {
+        match self {
+            Self::Classic(classic) => classic.refresh_keys(),
+            Self::Own(session, _) => session.update_keys(true),
+        }
+    }
+
     pub(crate) fn is_classic(&self) -> bool {
         matches!(self, Self::Classic(_))
     }

@@ -8,6 +8,12 @@
 mod fault;
 mod inbox;
 mod message;
+#[cfg(test)]
+mod peer;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod replay;
 mod sending;
 
 use std::fmt;
@@ -46,7 +52,7 @@ pub(crate) struct Session {
     closed_by_us: bool,
     fault: Option<Fault>,
     fruitless: u32,
-    /// The number of our next record when the last fruitless one came.
+    /// Records of data that we had sealed when the last fruitless one came.
     sealed_then: u64,
     key_updates: KeyUpdates,
 }
@@ -361,7 +367,7 @@ impl Session {
     }
 
     fn fruitless(&mut self) -> Result<Event, Fault> {
-        let sealed = self.sending.sealer.sequence();
+        let sealed = self.sending.sealed();
         if sealed != self.sealed_then {
             self.fruitless = 0;
         }

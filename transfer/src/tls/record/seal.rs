@@ -90,6 +90,7 @@ impl Sealer {
     }
 
     /// The number of the next record.
+    #[cfg(test)]
     pub(crate) fn sequence(&self) -> u64 {
         self.sequence
     }

@@ -85,7 +85,7 @@ impl TrafficKey {
 
     /// Encrypts `plaintext` in place and writes type and tag behind it. `false` if the library fails.
     #[must_use]
-    pub(super) fn seal(
+    pub(crate) fn seal(
         &self,
         sequence: u64,
         header: [u8; 5],

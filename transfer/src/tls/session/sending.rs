@@ -17,6 +17,8 @@ pub(super) struct Sending {
     pub(super) owed: Owed,
     /// Records in the hands of a caller.
     staged: u64,
+    /// Records of data that were ever sealed.
+    sealed: u64,
     /// Plaintext of records that the socket has taken whole, in bytes.
     accepted: u64,
 }
@@ -44,12 +46,13 @@ pub(crate) struct Pending {
 impl Sending {
     pub(super) fn new(sealer: Sealer) -> Self {
         let (pending, owed) = (Pending::default(), Owed::default());
-        Self { sealer, pending, owed, staged: 0, accepted: 0 }
+        Self { sealer, pending, owed, staged: 0, sealed: 0, accepted: 0 }
     }
 
     pub(super) fn seal(&mut self, slot: &mut [u8], len: usize) -> Result<usize, KeySpent> {
         let sealed = self.sealer.seal(slot, len, ContentType::ApplicationData)?;
         self.staged += 1;
+        self.sealed += 1;
         Ok(sealed)
     }
 
@@ -75,6 +78,10 @@ impl Sending {
 
     pub(super) fn staged(&self) -> u64 {
         self.staged
+    }
+
+    pub(super) fn sealed(&self) -> u64 {
+        self.sealed
     }
 
     pub(super) fn accepted(&self) -> u64 {
