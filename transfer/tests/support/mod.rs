@@ -3,10 +3,10 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
+pub mod gated;
+pub mod sealed;
 pub mod tap;
 pub mod traced;
-
-pub mod gated;
 
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
