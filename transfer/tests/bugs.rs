@@ -19,7 +19,7 @@ use ringway_testkit::peer::Stop;
 use ringway_testkit::{Behaviour, Budget, Checker, canary};
 use scenes::borders::{send_ranges_far_out, send_the_last_byte};
 use support::tap::{Appetite, close, in_child, quiet, tap_tcp, tap_unix};
-use support::{WAYS, canary_file, expecting, folder, open, runtime, tcp};
+use support::{WAYS, canary_file, expecting, folder, open, runtime, runtime_with_buffers, tcp};
 
 const FILE: u64 = 61;
 const OTHER: u64 = 62;
@@ -337,7 +337,7 @@ fn a_direct_read_without_room_is_not_the_end_of_the_file() {
         println!("this file system knows no O_DIRECT: nothing was tested");
         return;
     };
-    let (file, runtime) = (direct.into(), runtime());
+    let (file, runtime) = (direct.into(), runtime_with_buffers(256 << 10, 4));
     for mode in [Mode::Ring, Mode::Hybrid, Mode::Inline] {
         // The first part ends in the last block of the largest buffer.
         let parts = Parts::new().file(&file, 0..258_100).file(&file, 5000..9000).bytes("end");

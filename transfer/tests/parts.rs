@@ -7,6 +7,7 @@ mod support;
 
 use bytes::Bytes;
 use ringway::error::{Blame, ErrorKind, LengthOverflow};
+use ringway::runtime::Runtime;
 use ringway::runtime::fs::File;
 use ringway::runtime::net::Half;
 use ringway::{FileSlice, Limits, Mode, Parts, Receipt, Route, Source, TransferError};
@@ -36,7 +37,11 @@ async fn send(
 /// Sends over both kinds of streams and insists on exactly these bytes.
 #[track_caller]
 fn assert_arrives(way: Way, parts: &Parts, expected: &[u8]) -> Receipt {
-    let runtime = runtime();
+    assert_arrives_on(&runtime(), way, parts, expected)
+}
+
+#[track_caller]
+fn assert_arrives_on(runtime: &Runtime, way: Way, parts: &Parts, expected: &[u8]) -> Receipt {
     let (mut stream, theirs) = unix_pair();
     let peer = Gated::new(theirs);
     peer.open(u64::MAX);
@@ -145,10 +150,11 @@ fn direct_slices_that_fill_a_buffer_do_not_look_like_the_end_of_the_file() {
     let mut expected = canary_bytes(5, 0, 260_000);
     expected.extend(canary_bytes(5, 4095, 95_905));
     expected.extend_from_slice(b"end");
+    let runtime = runtime_with_buffers(256 << 10, 4);
     for mode in [Mode::Ring, Mode::Hybrid, Mode::Inline] {
-        assert_arrives(Some((Route::Copy, mode)), &parts, &expected);
+        assert_arrives_on(&runtime, Some((Route::Copy, mode)), &parts, &expected);
     }
-    assert_arrives(None, &parts, &expected);
+    assert_arrives_on(&runtime, None, &parts, &expected);
 }
 
 /// Insists that a body is refused with nothing sent, and gives the error.

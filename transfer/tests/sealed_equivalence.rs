@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use ringway::limits::Limits;
 use ringway::runtime::fs::{File, OpenOptions};
-use ringway::runtime::{BufferClass, Config, Runtime};
 use ringway::tls::TlsStream;
 use ringway::{Mode, Parts, Receipt, Route, transfer_file};
 use ringway_testkit::{Budget, Checker};
@@ -227,15 +226,11 @@ fn transfers_and_writes_follow_each_other_on_one_connection() {
 
 #[test]
 fn buffers_shorter_than_a_record_carry_shorter_records() {
-    let (folder, runtime_of) = (folder(), |bytes| {
-        let buffers = vec![BufferClass { bytes, count: 2 }];
-        let config = Config { completion_entries: 1024, buffers, ..Config::default() };
-        Runtime::with_config(config).unwrap()
-    });
+    let folder = folder();
     let file = open(&canary_file(&folder, 7, 100_000));
     for (bytes, room) in [(4096, 4074), (16_384, 16_362), (20_480, 16_384), (40_960, 32_768)] {
         for (route, mode) in SEALED_WAYS {
-            runtime_of(bytes).block_on(async {
+            runtime_with_buffers(bytes, 2).block_on(async {
                 let (mut stream, client) = connected(&Settings::default()).await;
                 let reading = swallow(client, Checker::new(7, 1));
                 let transfer = transfer_file(&file, &mut stream).range(1..100_000);

@@ -161,14 +161,15 @@ impl Drafting {
         read_by_ring(run, place, file, len, fill.offset).await.map(Some)
     }
 
-    /// Starts to read what follows into a second buffer, if it is not in memory already.
-    pub(super) fn read_ahead(&mut self, run: &mut Run<'_>) -> Result<(), TransferError> {
+    /// Starts to read at most so much of what follows into a second buffer, if it is not in memory
+    /// already.
+    pub(super) fn read_ahead(&mut self, run: &mut Run<'_>, most: u64) -> Result<(), TransferError> {
         let direct = run.body.facts.direct_io != DirectIo::No;
         if !self.cold || run.pace.is_some() || direct || run.progress.staged() == 0 {
             return Ok(());
         }
-        let most = self.layout.plaintext_in(to_len(self.layout.bytes_max));
-        let quantum = run.limits.quantum_bytes.min(most as u64);
+        let fits = self.layout.plaintext_in(to_len(self.layout.bytes_max));
+        let quantum = run.limits.quantum_bytes.min(fits as u64).min(most);
         let Some(next) = run.progress.next_fill(quantum) else { return Ok(()) };
         let Some(file) = run.body.file(next.part) else { return Ok(()) };
         let residency = || run.body.residency(next.part, next.offset, next.len, run.limits);

@@ -10,7 +10,8 @@
 //! the last. What the socket has taken of a batch is counted in whole records, because the peer can read
 //! nothing of half a one. If the peer stalls, the buffer is given back: the records that it has not seen
 //! begin of are taken back, to be read and sealed again, and the rest of the one that it has is kept by
-//! the stream, since a record can be sealed only once.
+//! the stream, since a record can be sealed only once. The next batch is then no longer than what the
+//! socket took of this one, so that little is sealed twice; each batch that goes out at once doubles it.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -26,7 +27,7 @@ use super::{Ready, Run};
 use crate::error::{ErrorKind, Side, TransferError};
 use crate::plan::{Mode, Route};
 use crate::progress::Step;
-use crate::tls::record::{HEADER, PLAINTEXT_MAX, Sent, TAIL};
+use crate::tls::record::{HEADER, PLAINTEXT_MAX, SLOT, Sent, TAIL};
 use crate::tls::{TlsError, Unsealed};
 
 const RECORDS: Slots = Slots { start: 0, gap: HEADER, room: PLAINTEXT_MAX, tail: TAIL };
@@ -39,6 +40,8 @@ struct Sealing<'t> {
     batch: Option<Batch>,
     /// The same, as long as a send in the ring has them.
     flight: Option<Flight>,
+    /// The most plaintext of the next batch, in bytes: what the peer has lately shown to take.
+    most: u64,
 }
 
 /// Sealed records, back to back.
@@ -62,7 +65,8 @@ pub(super) async fn drive(run: &mut Run<'_>) -> Result<(), TransferError> {
     }
     let layout = Layout { slots: RECORDS, bytes_max: run.limits.seal_batch_bytes };
     let drafting = Drafting::new(layout);
-    let mut sealing = Sealing { session, drafting, batch: None, flight: None };
+    let most = u64::MAX;
+    let mut sealing = Sealing { session, drafting, batch: None, flight: None, most };
     let outcome = sealing.drive(run).await;
     if outcome.is_err() {
         drop(sealing);
@@ -96,12 +100,17 @@ impl Sealing<'_> {
     /// Brings a batch together, seals it and sends it, or gives it up if the peer stalls.
     async fn batch(&mut self, run: &mut Run<'_>) -> Result<(), TransferError> {
         let allowed = run.quantum().await?;
-        let draft = self.drafting.gather(run, allowed).await?;
+        let draft = self.drafting.gather(run, allowed.min(self.most)).await?;
         run.unused(allowed.saturating_sub(run.progress.staged()));
         let Some(draft) = draft else { return Ok(()) };
         self.seal(run, draft)?;
-        self.drafting.read_ahead(run)?;
-        self.send(run).await
+        self.drafting.read_ahead(run, self.most)?;
+        let stalls = run.receipt.stalls;
+        self.send(run).await?;
+        if run.receipt.stalls == stalls {
+            self.most = self.most.saturating_mul(2);
+        }
+        Ok(())
     }
 
     /// Seals record after record, as many as the key still may; the rest is read again under the next.
@@ -203,6 +212,8 @@ impl Sealing<'_> {
 
     /// Gives the buffers back, and waits without any.
     async fn stalled(&mut self, run: &mut Run<'_>) -> Result<(), TransferError> {
+        let taken = self.batch.as_ref().map_or(0, |batch| batch.sent);
+        self.most = (taken.div_ceil(SLOT).max(1) * PLAINTEXT_MAX) as u64;
         let kept = self.give_up();
         self.session.keeps(kept);
         self.drafting.forget_ahead();

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use ringway::runtime::net::{TcpStream, UnixStream};
-use ringway::runtime::{Config, Runtime};
+use ringway::runtime::{BufferClass, Config, Runtime};
 use ringway::{Mode, Route};
 use ringway_testkit::{Behaviour, Checker, Received, Receiver, canary};
 use tempfile::TempDir;
@@ -30,6 +30,12 @@ pub const WAYS: [(Route, Mode); 6] = [
 /// A ring small enough for many tests to run side by side.
 pub fn runtime() -> Runtime {
     Runtime::with_config(Config { completion_entries: 1024, ..Config::default() }).unwrap()
+}
+
+/// The same with buffers of one size only, in bytes.
+pub fn runtime_with_buffers(bytes: usize, count: u32) -> Runtime {
+    let buffers = vec![BufferClass { bytes, count }];
+    Runtime::with_config(Config { completion_entries: 1024, buffers, ..Config::default() }).unwrap()
 }
 
 /// A folder on the disk of the target folder, removed at the end.

@@ -1,6 +1,7 @@
 //! The other end of an encrypted stream: rustls itself, over a socket of the standard library and on a
 //! thread. What it opens was sealed as rustls would have sealed it.
 
+use std::io::{self, Read, Write};
 use std::net::TcpStream as StdStream;
 use std::sync::{Arc, OnceLock};
 
@@ -19,7 +20,28 @@ use super::tap::{Appetite, Tap};
 
 /// The client, after its handshake: reading gives plaintext, and an end without a `close_notify` is an
 /// error.
-pub type Client = StreamOwned<ClientConnection, StdStream>;
+pub type Client = StreamOwned<ClientConnection, Prompt>;
+
+/// A socket that acknowledges at once: with little room at the sender's, each acknowledgement that is
+/// put off costs 40 ms.
+pub struct Prompt(pub StdStream);
+
+impl Read for Prompt {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        rustix::net::sockopt::set_tcp_quickack(&self.0, true)?;
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Prompt {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// The route in each of its modes.
 pub const SEALED_WAYS: [(Route, Mode); 3] = [
@@ -77,7 +99,7 @@ pub async fn connected(settings: &Settings) -> (TlsStream, Client) {
     let client = std::thread::spawn(move || {
         let name = ServerName::try_from("peer.test").unwrap();
         let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
-        let mut theirs = theirs;
+        let mut theirs = Prompt(theirs);
         while connection.is_handshaking() {
             connection.complete_io(&mut theirs).unwrap();
         }
