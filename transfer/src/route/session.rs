@@ -77,6 +77,9 @@ impl<'t> Session<'t> {
         let holding = holding && !sabotaged(Sabotage::StalledPeerKeepsPipe);
         let hold = holding.then_some(run.limits.stall_hold);
         run.receipt.stalls += 1;
+        // A batch that just fitted was sent with more to follow: where the socket holds less than a
+        // segment, nothing of it would leave for 200 ms, and nothing would be acknowledged.
+        run.sink.flush();
         let began = run.watch.elapsed();
         let ready = loop {
             let waited = run.watch.elapsed().saturating_sub(began);

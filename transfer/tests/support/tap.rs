@@ -123,13 +123,15 @@ struct State {
     total: u64,
     /// How many bytes in all the test has asked for.
     wanted: u64,
+    /// And how many more it is going to ask for.
+    ahead: u64,
     ended: Option<std::io::Result<()>>,
 }
 
 impl Tap {
     /// Reads from `connection` in a thread of its own.
     pub fn spawn(connection: impl Read + Send + 'static, appetite: Appetite) -> Self {
-        let state = State { bytes: Vec::new(), total: 0, wanted: 0, ended: None };
+        let state = State { bytes: Vec::new(), total: 0, wanted: 0, ahead: 0, ended: None };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let read = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("receiver".to_owned());
@@ -141,6 +143,8 @@ impl Tap {
     #[track_caller]
     pub fn take(&self, len: u64) -> Vec<u8> {
         let mut state = self.shared.lock();
+        let ahead = state.ahead.min(len);
+        state.ahead -= ahead;
         state.wanted += len;
         self.shared.changed.notify_all();
         let deadline = Instant::now() + PATIENCE;
@@ -153,6 +157,12 @@ impl Tap {
         }
         let rest = state.bytes.split_off(len);
         std::mem::replace(&mut state.bytes, rest)
+    }
+
+    /// Lets a stalled tap read so many bytes more, though nobody takes them yet.
+    pub fn want(&self, len: u64) {
+        self.shared.lock().ahead += len;
+        self.shared.changed.notify_all();
     }
 
     /// Takes `sent` bytes and insists that they are those of a canary file.
@@ -219,9 +229,9 @@ impl Shared {
 
     fn wait_for_demand(&self) -> usize {
         let mut state = self.lock();
-        while state.wanted <= state.total {
+        while state.wanted.saturating_add(state.ahead) <= state.total {
             state = self.changed.wait(state).unwrap();
         }
-        usize::try_from(state.wanted - state.total).unwrap()
+        usize::try_from(state.wanted.saturating_add(state.ahead) - state.total).unwrap()
     }
 }
