@@ -42,6 +42,16 @@ pub struct Config {
     /// Capacity of all pipes together in bytes. Default 32 MiB: half of what the kernel grants an
     /// unprivileged user (`fs.pipe-user-pages-soft`).
     pub pipe_bytes_max: usize,
+    /// Regions of files that are mapped, held and idle. Default 1024; the process has 65530 mappings
+    /// (`vm.max_map_count`).
+    pub regions_max: u32,
+    /// Bytes of files that are mapped, held and idle. Default 1 GiB: address space, and 2 MiB of page
+    /// tables. The pages are the page cache's; those of private windows that were written are not,
+    /// and cost memory up to this.
+    pub region_bytes_max: u64,
+    /// How long a region that nobody holds stays mapped. Default 10 s. So long the blocks of a file
+    /// that was removed stay in use; zero unmaps at once.
+    pub region_idle: Duration,
     /// Tasks that run in one turn before the ring is looked at again. Default 128.
     pub tasks_per_turn: u32,
     /// How long a runtime that is dropped waits for the kernel to let go of its ops. Default 5 s.
@@ -76,6 +86,9 @@ impl Default for Config {
             pipes_max: 32,
             pipe_bytes: 1 << 20,
             pipe_bytes_max: 32 << 20,
+            regions_max: 1024,
+            region_bytes_max: 1 << 30,
+            region_idle: Duration::from_secs(10),
             tasks_per_turn: 128,
             shutdown_timeout: Duration::from_secs(5),
         }

@@ -369,7 +369,7 @@ impl File {
         local::current()?.port.submit(sqe, self.held(), Effect::None).await.result.map(drop)
     }
 
-    fn held(&self) -> Held {
+    pub(crate) fn held(&self) -> Held {
         Held { file: Some(Arc::clone(&self.fd)), ..Held::default() }
     }
 }

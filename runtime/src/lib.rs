@@ -56,6 +56,7 @@ pub mod net;
 #[expect(unsafe_code, reason = "ops own what the kernel may touch: see the module")]
 mod op;
 mod pipe;
+pub mod region;
 mod runtime;
 pub mod signal;
 mod stats;

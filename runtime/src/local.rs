@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::capabilities::Capabilities;
 use crate::executor::Tasks;
 use crate::mem::Pool;
+use crate::mem::region::Shelf;
 use crate::op::Port;
 use crate::pipe::PipePool;
 use crate::stats::Counters;
@@ -21,6 +22,8 @@ pub(crate) struct Local {
     pub(crate) timers: Rc<Timers>,
     pub(crate) buffers: Rc<Pool>,
     pub(crate) pipes: Rc<PipePool>,
+    /// Shared with windows, which other threads can hold.
+    pub(crate) regions: Arc<Shelf>,
     pub(crate) counters: Rc<Counters>,
     pub(crate) remote: Arc<Remote>,
     pub(crate) capabilities: Rc<Capabilities>,

@@ -6,12 +6,14 @@
 
 mod kernel_tls;
 mod listener;
+mod pieces;
 mod sending;
 mod stream;
 mod tcp;
 mod unix;
 
 pub use listener::ListenOptions;
+pub use pieces::Piece;
 pub use sending::Sending;
 pub use stream::{Drained, Half, Poisoned, Readiness, Stream};
 pub use tcp::{TcpListener, TcpStream};

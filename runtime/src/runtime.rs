@@ -24,6 +24,7 @@ use crate::executor::{JoinHandle, Tasks};
 use crate::fault::{Sabotage, sabotaged};
 use crate::local::{self, Local};
 use crate::mem::Pool;
+use crate::mem::region::Shelf;
 use crate::pipe::PipePool;
 use crate::stats::{Counters, Stats};
 use crate::sys;
@@ -109,6 +110,7 @@ impl Runtime {
             timers: Rc::new(Timers::new(Rc::clone(&counters))),
             buffers: Rc::new(buffers),
             pipes: Rc::new(PipePool::new(&config, Rc::clone(&counters))),
+            regions: Shelf::new(&config, Arc::clone(&remote)),
             counters,
             remote,
             capabilities: Rc::new(capabilities),
@@ -146,8 +148,7 @@ impl Runtime {
             }
             self.local.tasks.run(self.config.tasks_per_turn.max(1));
             let rest = !self.local.tasks.has_ready() && self.local.remote.fall_asleep();
-            let patience =
-                if rest { Patience::Until(self.local.timers.next()) } else { Patience::None };
+            let patience = if rest { Patience::Until(self.deadline()) } else { Patience::None };
             if let Err(error) = self.round(patience) {
                 panic!("the event loop cannot go on: {error}");
             }
@@ -172,7 +173,14 @@ impl Runtime {
         self.local.remote.stay_awake();
         self.collect(self.local.remote.collect());
         self.local.timers.fire();
+        self.local.regions.clean();
         turned
+    }
+
+    /// When there is something to do at the latest: a timer, or a region that has been idle for long.
+    fn deadline(&self) -> Option<Instant> {
+        let (timer, cleaning) = (self.local.timers.next(), self.local.regions.next_cleaning());
+        timer.into_iter().chain(cleaning).min()
     }
 
     fn collect(&self, inbox: Inbox) {
@@ -216,7 +224,7 @@ impl Runtime {
         let rest = !self.driver.borrow_mut().needs_turn()
             && !self.local.tasks.has_ready()
             && self.local.remote.fall_asleep();
-        Ok(Turn { again: !rest, deadline: self.local.timers.next() })
+        Ok(Turn { again: !rest, deadline: self.deadline() })
     }
 
     /// A handle by which other threads reach this ring.
@@ -258,6 +266,7 @@ pub fn capabilities() -> io::Result<Rc<Capabilities>> {
 
 fn snapshot(local: &Local) -> Stats {
     local.counters.remote_wakes.set(local.remote.wakes());
+    local.regions.report(&local.counters);
     local.counters.snapshot()
 }
 
@@ -299,6 +308,7 @@ impl Drop for Runtime {
             left.jobs.into_iter().for_each(drop);
         }));
         self.local.tasks.clear();
+        self.local.regions.close();
         let mut driver = self.driver.borrow_mut();
         let timeout = self.config.shutdown_timeout;
         let ended = catch_unwind(AssertUnwindSafe(|| driver.shut_down(timeout)));

@@ -100,6 +100,24 @@ counters! {
     pipes_refused,
     /// Pipes that the kernel granted smaller than asked for.
     pipes_shrunk,
+    /// Gauge: regions of files that are mapped.
+    regions,
+    /// Gauge: of these, the ones that nobody holds.
+    regions_idle,
+    /// Gauge: bytes that are mapped.
+    region_bytes,
+    /// Regions mapped anew, because none was there to be shared: the pool's misses.
+    regions_mapped,
+    /// Times a region that was mapped already was used again.
+    regions_reused,
+    /// Idle regions that were unmapped by the cleaner, for want of room, or forgotten.
+    regions_evicted,
+    /// Times a range could not be mapped for want of room or of rights.
+    regions_refused,
+    /// Faults in regions that would have ended the process.
+    region_faults,
+    /// Bytes of regions that were made present before they were touched.
+    region_populated_bytes,
     /// Gauge: buffers that are lent.
     leases,
     /// Times a task had to wait for a buffer.

@@ -9,6 +9,7 @@
 
 mod buffer;
 mod pool;
+pub(crate) mod region;
 mod slots;
 
 pub(crate) use buffer::Buffer;

@@ -449,7 +449,7 @@ impl Stream {
         socket::set_receive_buffer(self.as_fd(), bytes)
     }
 
-    fn check(&self) -> io::Result<()> {
+    pub(super) fn check(&self) -> io::Result<()> {
         if self.flow.is_poisoned() && !sabotaged(Sabotage::PoisonIgnored) {
             return Err(io::Error::new(io::ErrorKind::BrokenPipe, Poisoned));
         }

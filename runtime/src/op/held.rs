@@ -7,6 +7,7 @@ use std::sync::Arc;
 use io_uring::types::OpenHow;
 
 use super::Flow;
+use crate::mem::region::Region;
 use crate::mem::{Buffer, Vector};
 use crate::pipe::PipeLease;
 
@@ -22,6 +23,9 @@ pub(crate) struct Held {
     pub(crate) memory: Option<Buffer>,
     /// The parts of that memory, for a vectored op.
     pub(crate) vector: Option<Vector>,
+    /// Pages that are being populated, or flushed.
+    #[expect(dead_code, reason = "held so that they stay mapped, never read")]
+    pub(crate) region: Option<Arc<Region>>,
     /// A pipe that is being filled or drained.
     pub(crate) pipe: Option<PipeLease>,
     /// Small structures of the kernel's: paths, attributes.

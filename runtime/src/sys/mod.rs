@@ -11,8 +11,11 @@
 //! that the kernel uses *after* the call: for those the rule is that an [`sqe::Sqe`] is only ever
 //! pushed together with the slot that owns what it points at (see [`crate::op`]).
 
+pub(crate) mod bus;
 pub(crate) mod file;
 pub(crate) mod kernel_tls;
+pub(crate) mod lease;
+pub(crate) mod memory;
 pub(crate) mod pipe;
 pub(crate) mod probe;
 pub(crate) mod ring;

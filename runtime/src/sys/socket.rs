@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::ptr;
 use std::time::Duration;
 
 use rustix::net::{
@@ -104,6 +105,33 @@ pub(crate) fn send_vectored(
     }
     let mut control = SendAncillaryBuffer::default();
     retry(|| rustix::net::sendmsg(fd, pieces, &mut control, flags))
+}
+
+/// An empty piece.
+pub(crate) const NOTHING: libc::iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+
+/// The same from memory that is not a slice of Rust's: the kernel copies from it, or answers `EFAULT`.
+///
+/// Whoever calls holds what the pieces point to.
+pub(crate) fn send_raw(
+    fd: BorrowedFd<'_>,
+    pieces: &[libc::iovec],
+    more: bool,
+) -> io::Result<usize> {
+    let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | if more { libc::MSG_MORE } else { 0 };
+    // SAFETY: a header is plain data, for which zero is a value.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iov = pieces.as_ptr().cast_mut();
+    header.msg_iovlen = pieces.len();
+    loop {
+        // SAFETY: the header and the pieces live until the call returns; the kernel only reads, and what
+        // it cannot read is an errno.
+        let sent = unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const header, flags) };
+        match checked(sent as libc::c_long) {
+            Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+            other => return other.map(|sent| usize::try_from(sent).unwrap_or(usize::MAX)),
+        }
+    }
 }
 
 /// Receives what is there, without waiting.

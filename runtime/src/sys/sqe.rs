@@ -148,6 +148,19 @@ impl Sqe {
         Self::new("fsync", opcode::Fsync::new(Fd(fd)).flags(flags).build())
     }
 
+    /// Makes a range of a file's bytes durable; a `len` of 0 at offset 0 means all of it.
+    pub(crate) fn fdatasync_range(fd: RawFd, offset: u64, len: u32) -> Self {
+        let entry = opcode::Fsync::new(Fd(fd)).flags(FsyncFlags::DATASYNC);
+        Self::new("fsync", entry.offset(offset).len(len).build())
+    }
+
+    /// Advises on pages of this process, which always happens in a worker of the kernel; see
+    /// madvise(2).
+    pub(crate) fn madvise(start: *const u8, len: u32, advice: i32) -> Self {
+        let entry = opcode::Madvise::new(start.cast(), len.into(), advice);
+        Self::new("madvise", entry.build())
+    }
+
     /// Allocates blocks for a range of a file; see fallocate(2).
     pub(crate) fn fallocate(fd: RawFd, offset: u64, len: u64, mode: i32) -> Self {
         let entry = opcode::Fallocate::new(Fd(fd), len).offset(offset).mode(mode);
