@@ -8,6 +8,7 @@ mod refusal;
 
 use crate::limits::InvalidLimit;
 use crate::pace::TooSlow;
+use crate::process::{ProcessError, ProcessorFault};
 use crate::receipt::Receipt;
 use crate::tls::TlsError;
 
@@ -52,6 +53,13 @@ impl TransferError {
         Self(Box::new(Inner { kind, sent, source: Some(source), receipt: None }))
     }
 
+    /// A processor's own error.
+    pub(crate) fn from_processor(source: ProcessError, sent: u64) -> Self {
+        let kind = ErrorKind::Processor(ProcessorFault::Failed);
+        let source = Some(io::Error::other(source));
+        Self(Box::new(Inner { kind, sent, source, receipt: None }))
+    }
+
     /// What happened.
     #[must_use]
     pub fn kind(&self) -> &ErrorKind {
@@ -92,9 +100,11 @@ impl TransferError {
 impl fmt::Display for TransferError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.kind)?;
-        if let (ErrorKind::Foreign { .. } | ErrorKind::Tls { .. }, Some(source)) =
-            (&self.0.kind, &self.0.source)
-        {
+        let foreign = matches!(
+            self.0.kind,
+            ErrorKind::Foreign { .. } | ErrorKind::Tls { .. } | ErrorKind::Processor(_)
+        );
+        if let (true, Some(source)) = (foreign, &self.0.source) {
             write!(f, ": {source}")?;
         }
         match self.0.sent {
@@ -112,6 +122,7 @@ impl std::error::Error for TransferError {
             ErrorKind::Refused(refusal) => Some(refusal),
             ErrorKind::LengthOverflow(overflow) => Some(overflow),
             ErrorKind::Misstep(misstep) => Some(misstep),
+            ErrorKind::Processor(fault) if self.0.source.is_none() => Some(fault),
             _ => self.0.source.as_ref().map(|source| source as _),
         }
     }
@@ -184,6 +195,8 @@ pub enum ErrorKind {
     UnexpectedErrno { op: &'static str, errno: i32 },
     /// An error without an errno; the source says more.
     Foreign { op: &'static str },
+    /// The caller's processor ended the transfer.
+    Processor(ProcessorFault),
 }
 
 impl fmt::Display for ErrorKind {
@@ -242,6 +255,7 @@ impl fmt::Display for ErrorKind {
                 write!(f, "the body has {given} parts, and at most {max} are allowed")
             }
             Self::Misstep(misstep) => write!(f, "{misstep}"),
+            Self::Processor(fault) => write!(f, "{fault}"),
         }
     }
 }
@@ -298,6 +312,7 @@ impl ErrorKind {
                 (Blame::Library, "report it, with this line and the kernel's version")
             }
             Self::Foreign { .. } => (Blame::Host, "see the source of this error"),
+            Self::Processor(fault) => (Blame::Caller, fault.remedy()),
         }
     }
 }

@@ -55,6 +55,7 @@ pub mod error;
 pub mod limits;
 pub mod pace;
 pub mod plan;
+pub mod process;
 #[doc(hidden)]
 pub mod progress;
 pub mod receipt;
@@ -69,6 +70,7 @@ pub use error::TransferError;
 pub use limits::{Limits, Thresholds};
 pub use plan::{Consistency, Mode, Route};
 pub use receipt::Receipt;
+pub use route::Work;
 pub use sink::Sink;
 pub use source::{FileSlice, Parts, Source};
 pub use transfer::{Ended, Progressed, Transfer, transfer_file};

@@ -5,17 +5,21 @@
 //! nothing and asks nobody; whoever calls it has gathered the facts. The points at which a route
 //! becomes the cheaper one are data: [`Thresholds`].
 
+mod consistency;
 mod facts;
+mod processed;
 mod reason;
 
 use std::fmt;
 
 pub use crate::error::Refusal;
 use crate::limits::Thresholds;
+pub use consistency::{Consistency, Overwritable};
 pub use facts::{
     Capabilities, DirectIo, Encryption, Filesystem, Residency, SinkFacts, SinkKind, SourceFacts,
     Wishes,
 };
+pub(crate) use processed::may_refer;
 pub use reason::{Obstacle, Reason};
 
 /// Chooses the way for one body.
@@ -34,6 +38,9 @@ pub fn plan(
     host: &Capabilities,
     thresholds: &Thresholds,
 ) -> Result<Plan, Refusal> {
+    if wishes.processed {
+        return processed::plan(source, sink, wishes, host);
+    }
     let (route, reason) = match sink.kind {
         SinkKind::Tcp | SinkKind::Unix => {
             refuse_records(wishes)?;
@@ -43,13 +50,17 @@ pub fn plan(
     };
     let (mode, mode_fixed) = choose_mode(route, source, wishes, host);
     let by_reference = route == Route::Splice && source.direct_io == DirectIo::No;
-    let overwritable = match sink.kind {
+    let overwritable = overwritable(source, sink, by_reference);
+    let registered = matches!(route, Route::Copy | Route::Registered) && host.registered_buffers;
+    Ok(Plan { route, mode, mode_fixed, reason, registered, overwritable })
+}
+
+fn overwritable(source: &SourceFacts, sink: &SinkFacts, by_reference: bool) -> Overwritable {
+    match sink.kind {
         _ if !by_reference || source.file_bytes == 0 => Overwritable::OnReturn,
         SinkKind::Tcp if !sink.same_host => Overwritable::OnceDrained,
         _ => Overwritable::Unknowable,
-    };
-    let registered = matches!(route, Route::Copy | Route::Registered) && host.registered_buffers;
-    Ok(Plan { route, mode, mode_fixed, reason, registered, overwritable })
+    }
 }
 
 /// Records for a stream that is not encrypted are refused: the peer could not read them.
@@ -87,13 +98,16 @@ fn choose_route(
 ) -> Result<(Route, Reason), Refusal> {
     let forbidden = wishes.forbidden;
     let snapshot = wishes.consistency == Consistency::Snapshot;
-    if forbidden.contains(Route::Splice) && forbidden.contains(Route::Copy) {
+    if [Route::Splice, Route::Copy].iter().all(|&route| forbidden.contains(route)) {
         return Err(Refusal::AllForbidden);
     }
     if let Some(route) = wishes.route
         && forbidden.contains(route)
     {
         return Err(Refusal::ForcedAndForbidden(route));
+    }
+    if wishes.route == Some(Route::Mapped) {
+        return Err(Refusal::NothingToProcess);
     }
     let must_splice = wishes.route == Some(Route::Splice) || forbidden.contains(Route::Copy);
     if must_splice && snapshot {
@@ -268,11 +282,14 @@ pub enum Route {
     Registered,
     /// Page cache, pipe, socket, for a TLS stream whose records the kernel makes.
     KernelTls,
+    /// Window by window through a processor: what it keeps leaves by reference or gathered.
+    Mapped,
 }
 
 impl Route {
     /// Every route.
-    pub const ALL: [Self; 4] = [Self::Splice, Self::Copy, Self::Registered, Self::KernelTls];
+    pub const ALL: [Self; 5] =
+        [Self::Splice, Self::Copy, Self::Registered, Self::KernelTls, Self::Mapped];
 }
 
 impl fmt::Display for Route {
@@ -282,6 +299,7 @@ impl fmt::Display for Route {
             Self::Copy => "copy",
             Self::Registered => "registered",
             Self::KernelTls => "kernel-tls",
+            Self::Mapped => "map",
         })
     }
 }
@@ -326,25 +344,4 @@ impl fmt::Display for Mode {
             Self::Inline => "inline",
         })
     }
-}
-
-/// Which version of a file the peer may see if it is overwritten in place meanwhile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Consistency {
-    /// The file is left alone while its bytes are in flight; they may go by reference.
-    #[default]
-    Shared,
-    /// The bytes are those at the time of reading, so they are copied.
-    Snapshot,
-}
-
-/// When a file may be overwritten in place without the peer reading the new bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Overwritable {
-    /// As soon as the transfer has resolved: nothing is held by reference.
-    OnReturn,
-    /// Once nothing unacknowledged is left in the socket's queue.
-    OnceDrained,
-    /// Nobody can tell: the pages move by reference into a receive queue on this host.
-    Unknowable,
 }

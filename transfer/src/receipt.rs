@@ -2,7 +2,10 @@
 
 use std::{fmt, time::Duration};
 
+mod processed;
+
 use crate::plan::{Mode, Overwritable, Plan, Reason, Route};
+pub use processed::{Digest, Processed};
 
 /// The account of one transfer.
 ///
@@ -68,6 +71,8 @@ pub struct Receipt {
     pub zero_copy_copied: u64,
     /// The first source that changed between start and end, if one did.
     pub source_changed: Option<Change>,
+    /// What processing did, where there was a processor.
+    pub processed: Option<Box<Processed>>,
 }
 
 impl Receipt {
@@ -102,6 +107,7 @@ impl Receipt {
             held_back: Duration::ZERO,
             zero_copy_copied: 0,
             source_changed: None,
+            processed: (plan.route == Route::Mapped).then(Box::default),
         }
     }
 
@@ -140,6 +146,9 @@ impl fmt::Display for Receipt {
             if count > 0 {
                 write!(f, ", {count} {}", if count == 1 { one } else { many })?;
             }
+        }
+        if let Some(processed) = &self.processed {
+            write!(f, "; {processed}")?;
         }
         if self.stalls > 0 {
             write!(f, "; waited {} × for the peer, ", self.stalls)?;

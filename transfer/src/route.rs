@@ -3,6 +3,7 @@
 mod copy;
 mod draft;
 mod library;
+mod mapped;
 mod registered;
 mod session;
 mod splice;
@@ -14,7 +15,7 @@ use ringway_runtime as runtime;
 use ringway_runtime::fault::{Sabotage, sabotaged};
 use ringway_runtime::net::Stream;
 
-use crate::error::{ErrorKind, Misstep, Side, TransferError, Truncated};
+use crate::error::{ErrorKind, Misstep, Refusal, Side, TransferError, Truncated};
 use crate::limits::{Limits, Thresholds};
 use crate::pace::{Allowance, Pace};
 use crate::plan::{Plan, Residency, Route, SinkFacts, Wishes};
@@ -24,6 +25,8 @@ use crate::sink::Sink;
 use crate::source::Body;
 use crate::transfer::{Ended, Progressed, Report, tell};
 
+pub use mapped::Work;
+pub(crate) use mapped::{Processing, Scan, Seat, stretches};
 pub(crate) use watch::{Ready, Watch};
 
 /// One transfer under way.
@@ -44,6 +47,9 @@ pub(crate) struct Run<'t> {
     pub(crate) may_copy: bool,
     pub(crate) receipt: Receipt,
     pub(crate) report: Option<Report<'t>>,
+    /// Who looks at the bytes, if somebody does. The body's length is not known then, so `progress` has no
+    /// end and counts what goes out.
+    pub(crate) processing: Option<Processing<'t>>,
 }
 
 /// Takes the planned route to its end.
@@ -55,6 +61,11 @@ pub(crate) async fn drive(run: &mut Run<'_>) -> Result<(), TransferError> {
         // The kernel seals what the same calls bring.
         Route::KernelTls => splice::drive(run).await,
         Route::Registered => registered::drive(run).await,
+        Route::Mapped => match run.processing.take() {
+            // Rare and large: in a box it does not make every other future larger.
+            Some(processing) => Box::pin(mapped::drive(run, processing)).await,
+            None => Err(run.fail(ErrorKind::Refused(Refusal::NothingToProcess))),
+        },
     };
     if outcome.is_err() {
         // Something that was sent with MORE may wait for what does not come.
@@ -92,12 +103,15 @@ impl Run<'_> {
         outcome: Result<(), TransferError>,
         copied_before: u64,
     ) -> Result<Receipt, TransferError> {
-        let (sent, total) = (self.progress.accepted(), self.progress.total());
         let ended = Some(if outcome.is_ok() { Ended::Complete } else { Ended::Failed });
-        tell(&mut self.report, Progressed { sent, total, ended });
+        self.tell(ended);
+        let sent = self.progress.accepted();
         let receipt = &mut self.receipt;
         receipt.bytes = sent;
-        receipt.file_bytes = self.progress.accepted_from_file();
+        receipt.file_bytes = match &receipt.processed {
+            Some(processed) => processed.file_bytes(),
+            None => self.progress.accepted_from_file(),
+        };
         receipt.memory_bytes = sent - receipt.file_bytes;
         receipt.discarded_bytes = self.progress.discarded();
         receipt.held_back = self.pace.as_ref().map_or(Duration::ZERO, Pace::held_back);
@@ -167,9 +181,22 @@ impl Run<'_> {
     }
 
     fn accepted(&mut self) {
-        let (sent, total) = (self.progress.accepted(), self.progress.total());
-        self.watch.heard(sent);
-        tell(&mut self.report, Progressed { sent, total, ended: None });
+        self.watch.heard(self.progress.accepted());
+        self.tell(None);
+    }
+
+    /// More of the source was dealt with.
+    fn progressed(&mut self) {
+        self.tell(None);
+    }
+
+    fn tell(&mut self, ended: Option<Ended>) {
+        let sent = self.progress.accepted();
+        let (total, scanned) = match &self.receipt.processed {
+            Some(processed) => (self.body.facts.file_bytes, processed.scanned_bytes),
+            None => (self.progress.total(), 0),
+        };
+        tell(&mut self.report, Progressed { sent, total, scanned, ended });
     }
 
     /// Throws away what is staged; what it cost goes back to the rate limit.
@@ -242,4 +269,8 @@ impl Run<'_> {
             watch::Stop::Io(error) => self.fail_io("poll", Side::Sink, error),
         })
     }
+}
+
+pub(crate) fn to_len(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }

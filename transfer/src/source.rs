@@ -147,6 +147,11 @@ impl Source {
         self.parts.iter().any(is_generated)
     }
 
+    /// Which parts are files.
+    pub(crate) fn files(&self) -> Vec<bool> {
+        self.parts.iter().map(|part| !matches!(part, Part::Bytes(_))).collect()
+    }
+
     /// Reads such files whole, so that the rest of the transfer sees memory.
     pub(crate) async fn read_generated(&mut self) -> Result<(), TransferError> {
         for part in self.parts.iter_mut().filter(|part| is_generated(part)) {

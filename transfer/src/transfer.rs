@@ -17,9 +17,10 @@ use crate::error::{ErrorKind, TransferError};
 use crate::limits::{Limits, Thresholds};
 use crate::pace::{Deadline, Floor, Pace};
 use crate::plan::{self, Consistency, Mode, Obstacle, Plan, Reason, Route, SinkFacts, Wishes};
-use crate::progress::Progress;
+use crate::process::{Processor, WindowLimits};
+use crate::progress::{Extent, FILE_END_MAX, Progress};
 use crate::receipt::Receipt;
-use crate::route::{self, Run, Watch};
+use crate::route::{self, Processing, Run, Seat, Watch, Work};
 use crate::sink::Sink;
 use crate::source::{Body, Part, Source};
 use crate::tls::TlsStream;
@@ -69,6 +70,9 @@ pub fn transfer_file<'t, S: Sink>(source: impl Into<Source>, sink: &'t mut S) ->
         deadline: None,
         token: None,
         report: None,
+        consistency: None,
+        seat: None,
+        window_limits: WindowLimits::default(),
     }
 }
 
@@ -78,8 +82,10 @@ pub fn transfer_file<'t, S: Sink>(source: impl Into<Source>, sink: &'t mut S) ->
 pub struct Progressed {
     /// Bytes that the socket has accepted.
     pub sent: u64,
-    /// Bytes in the whole body.
+    /// Bytes in the whole body; with a processor, in the files that it is shown.
     pub total: u64,
+    /// Bytes of those files that a processor has dealt with; 0 without one.
+    pub scanned: u64,
     /// Whether this is the last call, and how it ended.
     pub ended: Option<Ended>,
 }
@@ -111,6 +117,10 @@ pub struct Transfer<'t> {
     deadline: Option<Duration>,
     token: Option<CancelToken>,
     report: Option<Report<'t>>,
+    /// The caller's choice, if it made one.
+    consistency: Option<Consistency>,
+    seat: Option<Seat<'t>>,
+    window_limits: WindowLimits,
 }
 
 impl<'t> Transfer<'t> {
@@ -123,7 +133,7 @@ impl<'t> Transfer<'t> {
     }
 
     /// Checks that the parts come to this many bytes before anything is sent: what a header has
-    /// promised already.
+    /// promised already. With a processor nothing is known then: see [`crate::process`].
     #[must_use]
     pub fn expecting(mut self, bytes: u64) -> Self {
         self.promised = Some(bytes);
@@ -154,7 +164,48 @@ impl<'t> Transfer<'t> {
     /// Which version of the file the peer may see if it is overwritten in place meanwhile.
     #[must_use]
     pub fn consistency(mut self, consistency: Consistency) -> Self {
-        self.wishes.consistency = consistency;
+        self.consistency = Some(consistency);
+        self
+    }
+
+    /// Shows the file's bytes to a processor and sends what it says: see [`crate::process`]. Memory
+    /// parts are sent as they are. It runs on the event loop, within
+    /// [`WindowLimits::turn_budget`](crate::process::WindowLimits::turn_budget).
+    #[must_use]
+    pub fn process(mut self, processor: impl Processor + 't) -> Self {
+        self.seat = Some(Seat::Here(Box::new(processor)));
+        self
+    }
+
+    /// The same for a processor that takes its time: each turn of it is handed to `run`, which gives it
+    /// to a thread that may block.
+    ///
+    /// ```no_run
+    /// # async fn example(file: ringway::runtime::fs::File, mut stream: ringway::runtime::net::TcpStream)
+    /// # -> Result<(), ringway::TransferError> {
+    /// # let slow = ringway::process::Replace::new(*b"a", *b"b");
+    /// let receipt = ringway::transfer_file(&file, &mut stream)
+    ///     .process_on(slow, |work| drop(std::thread::spawn(work)))
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// A pool's spawn function does as well. If the transfer is dropped, a turn that has begun ends
+    /// where it runs, and nobody waits for it. Work that is dropped without being run ends the transfer.
+    #[must_use]
+    pub fn process_on(
+        mut self,
+        processor: impl Processor + Send + 'static,
+        run: impl FnMut(Work) + 't,
+    ) -> Self {
+        self.seat = Some(Seat::Elsewhere(Some(Box::new(processor)), Box::new(run)));
+        self
+    }
+
+    /// What processing may hold, and how long a turn may take.
+    #[must_use]
+    pub fn window_limits(mut self, limits: WindowLimits) -> Self {
+        self.window_limits = limits;
         self
     }
 
@@ -236,15 +287,17 @@ impl<'t> Transfer<'t> {
         );
         // Of a range the length is known, whatever the file tells.
         let generated = self.range.is_none() && self.source.is_generated();
+        let was_file = if self.seat.is_some() { self.source.files() } else { Vec::new() };
         let read = match generated {
             true => Box::pin(self.source.read_generated()).await,
             false => Ok(()),
         };
-        let (body, plan, progress) = match read.and_then(|()| self.prepare()) {
+        let prepared = read.and_then(|()| self.prepare(&was_file));
+        let Prepared { body, plan, progress, processing } = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 let ended = Some(Ended::Failed);
-                tell(&mut self.report, Progressed { sent: 0, total: 0, ended });
+                tell(&mut self.report, Progressed { sent: 0, total: 0, scanned: 0, ended });
                 return Err(error);
             }
         };
@@ -268,6 +321,7 @@ impl<'t> Transfer<'t> {
             may_copy: self.wishes.route.is_none() && !self.wishes.forbidden.contains(Route::Copy),
             receipt: first_receipt(&plan, generated),
             report: self.report.take(),
+            processing,
         };
         let outcome = route::drive(&mut run).await;
         guard.began = None;
@@ -275,9 +329,13 @@ impl<'t> Transfer<'t> {
     }
 
     /// Everything that is decided before the first byte: lengths, facts, plan.
-    fn prepare(&mut self) -> Result<(Body, Plan, Progress), TransferError> {
+    fn prepare(&mut self, was_file: &[bool]) -> Result<Prepared<'t>, TransferError> {
         let before = |kind| TransferError::new(kind, 0);
-        self.limits.check().map_err(|invalid| before(ErrorKind::InvalidLimit(invalid)))?;
+        let valid = self.limits.check().and_then(|()| self.window_limits.check());
+        valid.map_err(|invalid| before(ErrorKind::InvalidLimit(invalid)))?;
+        let needed = self.seat.as_ref().and_then(Seat::processor).map(Processor::consistency);
+        self.wishes.consistency = self.consistency.or(needed).unwrap_or_default();
+        self.wishes.processed = self.seat.is_some();
         let poisoned = self.sink.tls().is_some_and(TlsStream::is_poisoned);
         if poisoned || self.sink.stream().is_poisoned() {
             return Err(before(ErrorKind::Poisoned));
@@ -302,16 +360,36 @@ impl<'t> Transfer<'t> {
         let facts = self.sink.facts();
         let (wishes, limits) = (&self.wishes, &self.limits);
         let (body, extents) = Body::fix(source, &facts, wishes, limits, &self.thresholds)?;
-        let progress = Progress::new(extents)
+        let shown = |part: usize| was_file.get(part).copied().unwrap_or(false);
+        let stretches = match &self.seat {
+            Some(_) => route::stretches(&extents, shown),
+            None => Vec::new(),
+        };
+        let mut progress = Progress::new(extents)
             .map_err(|overflow| before(ErrorKind::LengthOverflow(overflow)))?;
-        if let Some(promised) = self.promised.filter(|promised| *promised != progress.total()) {
-            let given = progress.total();
+        let given = progress.total();
+        if let Some(promised) = self.promised.filter(|promised| *promised != given)
+            && self.seat.is_none()
+        {
             return Err(before(ErrorKind::SizeMismatch { promised, given }));
         }
         let host = self.host(&body, &facts)?;
         let plan = plan::plan(&body.facts, &facts, &self.wishes, &host, &self.thresholds)
             .map_err(|refusal| before(ErrorKind::Refused(refusal)))?;
-        Ok((body, plan, progress))
+        let processing = self.seat.take().map(|seat| Processing {
+            seat,
+            limits: self.window_limits.clone(),
+            stretches,
+            promised: self.promised,
+            refers: plan::may_refer(&body.facts, &self.wishes, &host),
+            snapshot: self.wishes.consistency == Consistency::Snapshot,
+        });
+        if processing.is_some() {
+            // What goes out has no length beforehand.
+            progress = Progress::new([Extent::Bytes { len: FILE_END_MAX }])
+                .map_err(|overflow| before(ErrorKind::LengthOverflow(overflow)))?;
+        }
+        Ok(Prepared { body, plan, progress, processing })
     }
 
     fn host(&self, body: &Body, sink: &SinkFacts) -> Result<plan::Capabilities, TransferError> {
@@ -348,6 +426,14 @@ impl fmt::Debug for Transfer<'_> {
             .field("wishes", &self.wishes)
             .finish_non_exhaustive()
     }
+}
+
+/// What is decided before the first byte.
+struct Prepared<'t> {
+    body: Body,
+    plan: Plan,
+    progress: Progress,
+    processing: Option<Processing<'t>>,
 }
 
 /// Poisons the stream if the transfer is dropped after something may have gone out.

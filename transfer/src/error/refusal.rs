@@ -24,6 +24,16 @@ pub enum Refusal {
     Encrypted { route: Route, encryption: Encryption },
     /// The only route that this TLS stream can take is forbidden.
     OnlyWayForbidden(Route),
+    /// There is a processor, and this route shows it nothing.
+    ProcessingNeedsMapped(Route),
+    /// There is a processor, and the one route that shows it something is forbidden.
+    ProcessingForbidden,
+    /// There is a processor, and what it leaves is not sent by ops of the ring.
+    ProcessedInline,
+    /// There is a processor, and the records of this TLS stream are made in user space.
+    ProcessingNotSealed,
+    /// The route for processing is forced, and there is no processor.
+    NothingToProcess,
 }
 
 impl Refusal {
@@ -49,6 +59,11 @@ impl Refusal {
             Self::Encrypted { .. } => "force no route: an encrypted stream has only one",
             Self::OnlyWayForbidden(_) => "do not forbid the only route of an encrypted stream",
             Self::SnapshotNeedsCopy => "allow the copy, or ask for Consistency::Shared",
+            Self::ProcessingNeedsMapped(_) => "force no route where there is a processor",
+            Self::ProcessingForbidden => "allow the route Mapped, or give no processor",
+            Self::ProcessedInline => "use the mode Hybrid or Inline",
+            Self::ProcessingNotSealed => "process the file before it is sent over TLS",
+            Self::NothingToProcess => "give a processor, or do not force the route Mapped",
             Self::SpliceImpossible(obstacle) => match obstacle {
                 Obstacle::SpliceUnusable => "allow the copy, or let the sandbox permit splice(2)",
                 Obstacle::PseudoFile => "allow the copy",
@@ -91,6 +106,19 @@ impl fmt::Display for Refusal {
             Self::SpliceImpossible(obstacle) => {
                 write!(f, "only a splice is allowed, but {obstacle}")
             }
+            Self::ProcessingNeedsMapped(route) => {
+                write!(f, "{route} is forced, and shows nothing to the processor that was given")
+            }
+            Self::ProcessingForbidden => f.write_str(
+                "a processor was given, and the route that shows it the bytes is forbidden",
+            ),
+            Self::ProcessedInline => {
+                f.write_str("the mode ring was asked for, and what is processed is sent inline")
+            }
+            Self::ProcessingNotSealed => {
+                f.write_str("a processor was given, and what it leaves is not sealed into records")
+            }
+            Self::NothingToProcess => f.write_str("map is forced, and there is no processor"),
         }
     }
 }

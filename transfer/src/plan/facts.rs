@@ -132,6 +132,8 @@ pub struct Wishes {
     pub mode: Option<Mode>,
     /// Which version of the file the peer may see.
     pub consistency: Consistency,
+    /// Whether a processor looks at the file bytes.
+    pub processed: bool,
 }
 
 /// What the host allows, found by probing.

@@ -30,6 +30,8 @@ pub enum Reason {
     NoWorkerSplice,
     /// A splice would fail.
     SpliceImpossible(Obstacle),
+    /// A processor looks at the bytes.
+    Processed,
     /// The stream is encrypted here; the words say why not by the kernel.
     Sealed {
         /// Such as "the kernel has no TLS".
@@ -58,6 +60,7 @@ impl fmt::Display for Reason {
             Self::SmallPipe => "the pipe to be had is too small to beat a copy",
             Self::NoWorkerSplice => "the file may be cold and the ring has no splice to wait in",
             Self::SpliceImpossible(obstacle) => return write!(f, "{obstacle}"),
+            Self::Processed => "a processor looks at the bytes on their way",
             Self::Sealed { no_kernel_tls } => {
                 return write!(
                     f,

@@ -66,7 +66,7 @@ pub(super) async fn drive(run: &mut Run<'_>) -> Result<(), TransferError> {
 }
 
 /// Sends memory of the caller, corked if more of the body follows.
-async fn send_memory(
+pub(super) async fn send_memory(
     run: &mut Run<'_>,
     part: usize,
     start: u64,
@@ -300,7 +300,7 @@ fn ends_short(run: &Run<'_>, fill: Fill) -> bool {
 }
 
 /// Lends a pipe, and notes it.
-fn lend(run: &mut Run<'_>) -> Result<Result<PipeLease, PipeRefusal>, TransferError> {
+pub(super) fn lend(run: &mut Run<'_>) -> Result<Result<PipeLease, PipeRefusal>, TransferError> {
     let lent = lend_pipe().map_err(|error| run.fail_io("pipe2", Side::Host, error))?;
     if let Ok(pipe) = &lent {
         run.receipt.pipes = run.receipt.pipes.max(1);
@@ -340,15 +340,19 @@ async fn sendfile(
 
 /// A file that cannot be spliced is copied, unless that is forbidden; other errors are final.
 fn refused(run: &mut Run<'_>, error: std::io::Error) -> Result<Course, TransferError> {
-    let cannot = matches!(error.raw_os_error(), Some(EINVAL | EOPNOTSUPP));
-    if cannot && run.may_copy {
+    if cannot(&error) && run.may_copy {
         run.receipt.note_fallback("copied instead of spliced", "the kernel refuses to splice it");
         return Ok(Course::Refused);
     }
     Err(run.fail_io("splice", Side::Source, error))
 }
 
-fn why(refusal: PipeRefusal) -> &'static str {
+/// Whether this is how the kernel says that a file cannot be spliced.
+pub(super) fn cannot(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(EINVAL | EOPNOTSUPP))
+}
+
+pub(super) fn why(refusal: PipeRefusal) -> &'static str {
     match refusal {
         PipeRefusal::AllLent => "all pipes are lent",
         PipeRefusal::TooSmall(_) => "the user's pipe pages are spent (fs.pipe-user-pages-soft)",

@@ -1,0 +1,46 @@
+//! The plan of a body that a processor looks at: one route, and what it may do.
+
+use super::{
+    Capabilities, Consistency, DirectIo, Mode, Plan, Reason, Refusal, Route, SinkFacts,
+    SourceFacts, Wishes, choose_mode, overwritable,
+};
+
+/// The plan where there is a processor.
+pub(super) fn plan(
+    source: &SourceFacts,
+    sink: &SinkFacts,
+    wishes: &Wishes,
+    host: &Capabilities,
+) -> Result<Plan, Refusal> {
+    let forced = wishes.route.filter(|route| *route != Route::Mapped);
+    if let Some(route) = forced {
+        return Err(Refusal::ProcessingNeedsMapped(route));
+    }
+    if wishes.forbidden.contains(Route::Mapped) {
+        return Err(Refusal::ProcessingForbidden);
+    }
+    if wishes.mode == Some(Mode::Ring) {
+        return Err(Refusal::ProcessedInline);
+    }
+    if !sink.takes_file_bytes() {
+        return Err(Refusal::ProcessingNotSealed);
+    }
+    let (mode, mode_fixed) = choose_mode(Route::Mapped, source, wishes, host);
+    Ok(Plan {
+        route: Route::Mapped,
+        mode,
+        mode_fixed,
+        reason: Reason::Processed,
+        registered: false,
+        overwritable: overwritable(source, sink, may_refer(source, wishes, host)),
+    })
+}
+
+/// Whether long unchanged runs may leave by reference.
+#[must_use]
+pub(crate) fn may_refer(source: &SourceFacts, wishes: &Wishes, host: &Capabilities) -> bool {
+    wishes.consistency == Consistency::Shared
+        && !wishes.forbidden.contains(Route::Splice)
+        && host.splice
+        && source.direct_io == DirectIo::No
+}

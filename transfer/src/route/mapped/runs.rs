@@ -1,0 +1,102 @@
+//! PURE: from what a processor answered to runs of bytes, each with the way it leaves.
+
+use crate::process::{Changes, Piece};
+
+/// Bytes that leave in one way. All numbers are bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Run {
+    /// Unchanged and long: by reference, from this offset of the file.
+    File { offset: u64, len: u64 },
+    /// Unchanged and short: gathered from the window.
+    Window { at: usize, len: usize },
+    /// Changed in place: from the private memory of the window.
+    Changed { at: usize, len: usize },
+    /// Written by the processor.
+    Made { at: usize, len: usize },
+    /// Brought along by the processor.
+    Own { index: usize, at: usize, len: usize },
+    /// Copied out of the window and of what was written when both were given back.
+    Kept { at: usize, len: usize, was: Origin },
+}
+
+/// What a kept run was before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Window,
+    Changed,
+    Made,
+}
+
+impl Run {
+    pub(crate) fn len(self) -> u64 {
+        match self {
+            Self::File { len, .. } => len,
+            Self::Window { len, .. }
+            | Self::Changed { len, .. }
+            | Self::Made { len, .. }
+            | Self::Own { len, .. }
+            | Self::Kept { len, .. } => len as u64,
+        }
+    }
+
+    /// What is left of it behind the first `n` bytes.
+    pub(crate) fn after(self, n: u64) -> Self {
+        let less = |len: usize| len - step(len, n);
+        match self {
+            Self::File { offset, len } => {
+                let n = n.min(len);
+                Self::File { offset: offset + n, len: len - n }
+            }
+            Self::Window { at, len } => Self::Window { at: at + step(len, n), len: less(len) },
+            Self::Changed { at, len } => Self::Changed { at: at + step(len, n), len: less(len) },
+            Self::Made { at, len } => Self::Made { at: at + step(len, n), len: less(len) },
+            Self::Own { index, at, len } => {
+                Self::Own { index, at: at + step(len, n), len: less(len) }
+            }
+            Self::Kept { at, len, was } => {
+                Self::Kept { at: at + step(len, n), len: less(len), was }
+            }
+        }
+    }
+}
+
+fn step(len: usize, n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX).min(len)
+}
+
+/// Turns pieces into runs, appended to `runs` in the same order.
+///
+/// `offset` is where the window begins in its file; `reference_min` the length from which on an
+/// unchanged run leaves by reference, or `None` if none may.
+pub(crate) fn plan(
+    pieces: &[Piece],
+    changes: &Changes,
+    offset: u64,
+    reference_min: Option<u64>,
+    runs: &mut Vec<Run>,
+) {
+    let unchanged = |at: usize, len: usize| match reference_min {
+        Some(min) if len as u64 >= min => Run::File { offset: offset + at as u64, len: len as u64 },
+        _ => Run::Window { at, len },
+    };
+    for piece in pieces {
+        match *piece {
+            Piece::Made { at, len } => runs.push(Run::Made { at, len }),
+            Piece::Own { index, len } => runs.push(Run::Own { index, at: 0, len }),
+            Piece::Window { mut at, len } => {
+                let end = at + len;
+                for changed in changes.within(at..end) {
+                    let (from, to) = (changed.start.max(at), changed.end.min(end));
+                    if from > at {
+                        runs.push(unchanged(at, from - at));
+                    }
+                    runs.push(Run::Changed { at: from, len: to - from });
+                    at = to;
+                }
+                if end > at {
+                    runs.push(unchanged(at, end - at));
+                }
+            }
+        }
+    }
+}

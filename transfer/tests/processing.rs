@@ -1,0 +1,142 @@
+//! R1 for what is processed: windows, records and changes of every size, against a plain oracle that
+//! knows nothing of windows.
+
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "a test fails by panicking")]
+
+#[path = "scenes/scripted.rs"]
+mod scripted;
+mod support;
+
+use std::time::Duration;
+
+use ringway::process::{WindowLimits, rehearse};
+use ringway::{Consistency, Parts, Route, Thresholds, transfer_file};
+use ringway_testkit::Budget;
+use scripted::*;
+use support::gated::Gated;
+use support::*;
+
+#[test]
+fn what_goes_out_is_what_a_plain_loop_over_the_records_makes() {
+    let _budget = Budget::new(Duration::from_secs(60));
+    let folder = folder();
+    let runtime = runtime();
+    for (id, len) in (1..).zip([0, 1, 1023, 4096, 4097, 65_537, (1 << 20) + 13]) {
+        let path = canary_file(&folder, id, len);
+        let content = canary_bytes(id, 0, usize::try_from(len).unwrap());
+        for script in SCRIPTS {
+            let expected = script.oracle(&content);
+            for (window, consistency, elsewhere) in [
+                (12_000, Consistency::Shared, false),
+                (200_000, Consistency::Shared, false),
+                (1 << 20, Consistency::Snapshot, false),
+                (100_000, Consistency::Shared, true),
+                (100_000, Consistency::Snapshot, true),
+            ] {
+                let (mut stream, theirs) = unix_pair();
+                let peer = Gated::new(theirs);
+                peer.open(u64::MAX);
+                let transfer = transfer_file(open(&path), &mut stream)
+                    .window_limits(WindowLimits::default().with_window_bytes(window))
+                    .thresholds(Thresholds::default().with_reference_min_bytes(REFERENCE_MIN))
+                    .consistency(consistency);
+                let transfer = if elsewhere {
+                    transfer.process_on(script, |work| drop(std::thread::spawn(work)))
+                } else {
+                    transfer.process(script)
+                };
+                let receipt = runtime.block_on(transfer.into_future()).unwrap();
+                end(stream);
+                let received = peer.finish();
+                let what = format!("{len} {script:?} {window} {consistency:?} {elsewhere}");
+                assert!(received == expected, "{what}: {} {}", received.len(), expected.len());
+                script.check(&receipt, &what, len, expected.len() as u64, consistency);
+            }
+            // And the same by rehearsal, with windows that fit nothing.
+            assert_eq!(rehearse(script, &content, 777).unwrap(), expected, "{script:?}");
+        }
+    }
+    assert_eq!(runtime.stats().leases, 0);
+}
+
+#[test]
+fn memory_around_files_is_sent_as_it_is_and_each_file_is_shown() {
+    let _budget = Budget::new(Duration::from_secs(30));
+    let folder = folder();
+    let first = open(&canary_file(&folder, 1, 300_000));
+    let second = open(&canary_file(&folder, 2, 10_000));
+    let script = Script { record: 1000, ops: &[Op::Keep, Op::Drop], trailer: true };
+    let (mut stream, theirs) = tcp_pair();
+    let peer = Gated::new(theirs);
+    peer.open(u64::MAX);
+    let parts = Parts::new()
+        .bytes("head")
+        .file(&first, 2000..300_000)
+        .bytes("between")
+        .whole_file(&second)
+        .bytes("tail");
+    let mut told = Vec::new();
+    let transfer = transfer_file(parts, &mut stream)
+        .process(script)
+        .on_progress(|progress| told.push(progress));
+    let receipt = runtime().block_on(transfer.into_future()).unwrap();
+    end(stream);
+    let mut expected = b"head".to_vec();
+    expected.extend(script.oracle_of(&canary_bytes(1, 2000, 298_000)));
+    expected.extend(b"between");
+    expected.extend(script.oracle_of(&canary_bytes(2, 0, 10_000)));
+    expected.extend(TRAILER);
+    expected.extend(b"tail");
+    assert!(peer.finish() == expected);
+    assert_eq!((receipt.route, receipt.bytes), (Route::Mapped, expected.len() as u64));
+    assert_eq!(receipt.memory_bytes, 4 + 7 + 4 + TRAILER.len() as u64);
+    let last = told.last().unwrap();
+    assert_eq!((last.total, last.scanned, last.sent), (308_000, 308_000, receipt.bytes));
+    assert!(told.is_sorted_by_key(|progress| (progress.scanned, progress.sent)));
+}
+
+#[test]
+fn a_generated_file_is_shown_too() {
+    let _budget = Budget::new(Duration::from_secs(30));
+    let (mut stream, theirs) = unix_pair();
+    let peer = Gated::new(theirs);
+    peer.open(u64::MAX);
+    let file = open(std::path::Path::new("/proc/filesystems"));
+    let transfer = transfer_file(file, &mut stream)
+        .process(ringway::process::Replace::new(*b"nodev", *b"other"));
+    let receipt = runtime().block_on(transfer.into_future()).unwrap();
+    end(stream);
+    let received = String::from_utf8(peer.finish()).unwrap();
+    let expected = std::fs::read_to_string("/proc/filesystems").unwrap();
+    assert_eq!(received, expected.replace("nodev", "other"));
+    assert!(receipt.to_string().contains("read whole before sending"), "{receipt}");
+}
+
+#[test]
+fn a_promise_is_kept_to_the_byte_or_broken_before_it_is_exceeded() {
+    let _budget = Budget::new(Duration::from_secs(30));
+    let folder = folder();
+    let file = open(&canary_file(&folder, 1, 100_000));
+    let script = Script { record: 1000, ops: &[Op::Keep, Op::Drop], trailer: false };
+    let runtime = runtime();
+    for (promised, sent) in [(50_000, None), (50_001, Some(50_000)), (49_999, Some(40_000))] {
+        let (mut stream, theirs) = unix_pair();
+        let peer = Gated::new(theirs);
+        peer.open(u64::MAX);
+        let transfer = transfer_file(&file, &mut stream)
+            .window_limits(WindowLimits::default().with_window_bytes(20_000))
+            .process(script)
+            .expecting(promised);
+        let outcome = runtime.block_on(transfer.into_future());
+        end(stream);
+        let received = peer.finish().len() as u64;
+        match (outcome, sent) {
+            (Ok(receipt), None) => assert_eq!((receipt.bytes, received), (50_000, 50_000)),
+            (Err(error), Some(sent)) => {
+                assert!(error.to_string().contains("were promised"), "{error}");
+                assert_eq!((error.sent(), received), (sent, sent));
+            }
+            (outcome, _) => panic!("{promised}: {outcome:?}"),
+        }
+    }
+}
