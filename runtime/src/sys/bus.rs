@@ -51,6 +51,8 @@ struct Table {
 
 static TABLE: Table = Table::new();
 static PREVIOUS: AtomicPtr<libc::sigaction> = AtomicPtr::new(ptr::null_mut());
+/// The earlier handler has stepped back: behind this one there is the default.
+static OVER: AtomicBool = AtomicBool::new(false);
 static RESERVED: [AtomicUsize; RESERVE] = [const { AtomicUsize::new(0) }; RESERVE];
 static INSTALLING: Mutex<()> = Mutex::new(());
 
@@ -179,13 +181,7 @@ pub(crate) fn stand_guard() -> io::Result<bool> {
     if PREVIOUS.load(Ordering::Acquire).is_null() {
         // In place before the handler is: a foreign fault could come at once.
         PREVIOUS.store(Box::into_raw(Box::new(before)), Ordering::Release);
-        // SAFETY: an action is plain data, for which zero is a value.
-        let mut ours: libc::sigaction = unsafe { zeroed() };
-        ours.sa_sigaction = handler_address();
-        // What the earlier handler wanted blocked stays blocked while it runs behind ours.
-        ours.sa_mask = before.sa_mask;
-        ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | before.sa_flags & libc::SA_RESTART;
-        action(Some(&ours))?;
+        action(Some(&ours(before.sa_mask)))?;
         fill_reserve();
         return Ok(true);
     }
@@ -297,7 +293,9 @@ fn pass_on(
     // SAFETY: the action was stored before the handler was installed, and is never freed.
     let previous = unsafe { &*previous };
     let sent_by_somebody = code <= 0;
-    match previous.sa_sigaction {
+    let previous_handler =
+        if OVER.load(Ordering::Acquire) { libc::SIG_DFL } else { previous.sa_sigaction };
+    match previous_handler {
         libc::SIG_IGN if sent_by_somebody => {}
         // A fault repeats when the handler returns, and then ends the process; a sent signal does not.
         libc::SIG_DFL | libc::SIG_IGN => {
@@ -312,11 +310,13 @@ fn pass_on(
             // SAFETY: whoever installed it with SA_SIGINFO gave a function of this type.
             let handler: Informed = unsafe { std::mem::transmute(handler) };
             handler(signal, info, context);
+            stay();
         }
         handler => {
             // SAFETY: whoever installed it without SA_SIGINFO gave a function of this type.
             let handler: extern "C" fn(libc::c_int) = unsafe { std::mem::transmute(handler) };
             handler(signal);
+            stay();
         }
     }
 }
@@ -326,6 +326,27 @@ fn fall_back() {
     // SAFETY: an action is plain data; zero is the default handler with no flags.
     let default: libc::sigaction = unsafe { zeroed() };
     let _ = action(Some(&default));
+}
+
+/// An earlier handler can restore the default and count on the fault to repeat, as the one of Rust's
+/// standard library does. Then the default is what stands behind this handler, and this one stays.
+fn stay() {
+    let Ok(now) = action(None) else { return };
+    if now.sa_sigaction == libc::SIG_DFL {
+        OVER.store(true, Ordering::Release);
+        let _ = action(Some(&ours(now.sa_mask)));
+    }
+}
+
+/// The action that leads to this handler. What the earlier one wanted blocked stays blocked while it
+/// runs behind this one.
+fn ours(mask: libc::sigset_t) -> libc::sigaction {
+    // SAFETY: an action is plain data, for which zero is a value.
+    let mut ours: libc::sigaction = unsafe { zeroed() };
+    ours.sa_sigaction = handler_address();
+    ours.sa_mask = mask;
+    ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
+    ours
 }
 
 /// Keeps a few mappings for the moment in which the process may make no more: a mapping over an

@@ -11,6 +11,7 @@
 //! | [`quarantine`] | writes into freed memory, the kernel's among them; and counts allocations |
 //! | [`canary`] | a foreign, lost or repeated byte, and whose it is |
 //! | [`budget`] | a test that hangs |
+//! | [`bus`] | nothing by itself: it faults where the library does not contain it |
 //! | [`peer`] | nothing by itself: it is the other end of the socket, slow, stalled or hostile |
 //!
 //! [`run_in_child`] gives a test a process of its own, which the first two need: they look at a whole
@@ -28,6 +29,7 @@
 //! ```
 
 pub mod budget;
+pub mod bus;
 pub mod canary;
 pub mod census;
 pub mod child;

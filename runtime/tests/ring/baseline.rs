@@ -118,7 +118,7 @@ pub(crate) fn under(test: &str, wrapper: &[&str], body: impl FnOnce()) {
         .args(["-k", "1", &seconds])
         .args(wrapper)
         .arg(&program)
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"])
         .env(UNDER, test)
         .env("TMPDIR", std::env::temp_dir())
         .output()
