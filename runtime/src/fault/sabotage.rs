@@ -69,6 +69,12 @@ sabotages! {
     EndOfFileIgnored,
     /// A file is read beyond the length that was promised (R6).
     PromisedLengthIgnored,
+    /// What was loaded from or stored into a page that had gone counts (RocketMQ, R7).
+    RegionFaultForgotten,
+    /// The length of a mapped file is not compared after the work (R7).
+    RegionLengthUnchecked,
+    /// Regions are mapped for whoever asks (LevelDB caps them, RocketMQ does not).
+    RegionsNotCounted,
 }
 
 #[cfg(feature = "fault")]

@@ -32,6 +32,10 @@ fn mappings_of(name: &str) -> usize {
 
 #[test]
 fn held_regions_are_bounded_in_number() {
+    bound_regions_in_number();
+}
+
+pub(crate) fn bound_regions_in_number() {
     let folder = tempdir().unwrap();
     let (path, _) = canary_file(folder.path(), "file", 8 * PAGE);
     on_a_ring_with(few(3, 1 << 20), async {

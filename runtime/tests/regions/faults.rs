@@ -188,6 +188,10 @@ fn lane_ten_thousand_stores_without_space() {
 
 #[test]
 fn zeros_behind_the_end_of_the_last_page_are_found_though_nothing_faults() {
+    find_zeros_behind_the_end();
+}
+
+pub(crate) fn find_zeros_behind_the_end() {
     let folder = tempdir().unwrap();
     let (path, _) = canary_file(folder.path(), "file", PAGE);
     on_a_ring(async {

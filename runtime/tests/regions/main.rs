@@ -12,6 +12,8 @@ mod baseline;
 mod caps;
 mod faults;
 mod foreign;
+#[cfg(feature = "fault")]
+mod guards;
 mod leases;
 mod rocketmq;
 mod sending;

@@ -143,6 +143,12 @@ fn open(file: &File, range: Range<u64>, access: Access) -> Result<Window, Refusa
     if wanted == 0 {
         return Ok(Window::empty(file.clone(), access, range.start));
     }
+    // Asked each time: whoever puts a handler over ours takes containment from what is mapped already.
+    match bus::stand_guard() {
+        Ok(true) => {}
+        Ok(false) => return Err(Refusal::HandlerReplaced),
+        Err(error) => return Err(Refusal::of_mapping(&error)),
+    }
     let page = memory::page_size() as u64;
     let start = range.start - range.start % page;
     let len = (range.end - start).checked_next_multiple_of(page).ok_or(Refusal::BytesMax)?;
@@ -163,11 +169,6 @@ fn make(
     len: u64,
     access: Access,
 ) -> Result<Hold, Refusal> {
-    match bus::stand_guard() {
-        Ok(true) => {}
-        Ok(false) => return Err(Refusal::HandlerReplaced),
-        Err(error) => return Err(Refusal::of_mapping(&error)),
-    }
     let bytes = usize::try_from(len).map_err(|_| Refusal::BytesMax)?;
     shelf.reserve(len)?;
     let faults = || Arc::clone(&shelf.tallies().faults);

@@ -8,6 +8,7 @@ use super::populate::{Populate, Populating};
 use super::view::View;
 use super::words::Words;
 use super::{Access, Cause, Hold, Poisoned, Region, WriteError};
+use crate::fault::{Sabotage, sabotaged};
 use crate::fs::{File, Residency};
 use crate::sys::bus;
 
@@ -171,7 +172,9 @@ impl Window {
         let file_len = self.file.metadata().ok().map(|metadata| metadata.len);
         let end = self.offset + self.len as u64;
         match file_len {
-            Some(len) if len < end => region.spoil(Cause::Truncated),
+            Some(len) if len < end && !sabotaged(Sabotage::RegionLengthUnchecked) => {
+                region.spoil(Cause::Truncated);
+            }
             Some(_) => {}
             // A file that cannot be asked for its length is not to be relied on.
             None => region.spoil(Cause::Refused),
