@@ -71,6 +71,21 @@ fn copy_sends_a_file_and_prints_the_receipt() {
 }
 
 #[test]
+fn region_reads_back_what_it_has_put() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let mut running = start("region", &[path.to_str().unwrap()]);
+    let mut said = String::new();
+    running.0.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(running.0.wait().unwrap().success(), "{said}");
+    let message = "a length, and a message of that length";
+    assert_eq!(said, format!("{message}\n1 region unmapped, 0 left\n"));
+    let content = std::fs::read(path).unwrap();
+    assert_eq!(content.len(), 1 << 20);
+    assert_eq!(&content[4..4 + message.len()], message.as_bytes());
+}
+
+#[test]
 fn a_transfer_runs_inside_of_tokio_uring() {
     let said = send_with("inside_tokio_uring");
     assert!(said.contains("tokio-uring has read "), "{said}");
