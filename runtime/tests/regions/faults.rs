@@ -259,6 +259,36 @@ fn a_fault_poisons_everybody_who_shares_the_region_and_nobody_else() {
 }
 
 #[test]
+fn faults_in_hundreds_of_regions_by_several_threads_are_each_contained() {
+    let name = "faults::faults_in_hundreds_of_regions_by_several_threads_are_each_contained";
+    run_in_child(name, || {
+        let folder = tempdir().unwrap();
+        let (path, _) = canary_file(folder.path(), "file", 900 * PAGE);
+        on_a_ring(async {
+            let file = open_for_writing(&path).await;
+            let mut windows = Vec::new();
+            for page in 0..900u64 {
+                let access = [Access::ReadOnly, Access::Private, Access::Shared][page as usize % 3];
+                let range = page * PAGE as u64..(page + 1) * PAGE as u64;
+                windows.push(Options::new().access(access).map(&file, range).await.unwrap());
+            }
+            truncate(&path, 0);
+            std::thread::scope(|scope| {
+                for part in windows.chunks(225) {
+                    scope.spawn(move || {
+                        for window in part {
+                            let seen = window.read(|view| view.byte(17)).unwrap_err();
+                            assert_eq!(seen.cause, Cause::Fault);
+                        }
+                    });
+                }
+            });
+            assert_eq!(stats().unwrap().region_faults, 900);
+        });
+    });
+}
+
+#[test]
 fn populating_what_has_gone_is_a_refusal() {
     let folder = tempdir().unwrap();
     let (path, _) = canary_file(folder.path(), "file", 4 * PAGE);

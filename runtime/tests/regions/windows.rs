@@ -250,6 +250,58 @@ fn what_was_populated_is_resident_and_can_be_locked() {
     });
 }
 
+/// The limit is that of an ordinary user: root may lock what it likes.
+#[test]
+fn locking_is_refused_by_the_limit_and_the_window_works_all_the_same() {
+    let name = "windows::locking_is_refused_by_the_limit_and_the_window_works_all_the_same";
+    if !crate::baseline::is_wrapped() && !rustix::process::geteuid().is_root() {
+        eprintln!("{name}: only root can become another user; not run");
+        return;
+    }
+    let user = (300_000 + std::process::id() % 1_000_000).to_string();
+    let (uid, gid) = (format!("--reuid={user}"), format!("--regid={user}"));
+    let limit = "--memlock=1048576:1048576";
+    let wrapper = ["prlimit", limit, "setpriv", &uid, &gid, "--clear-groups"];
+    crate::baseline::under(name, &wrapper, || {
+        let folder = tempdir().unwrap();
+        let (path, bytes) = canary_file(folder.path(), "file", 512 * PAGE);
+        on_a_ring(async {
+            let window = whole(&File::open(&path).await.unwrap(), Access::ReadOnly).await;
+            let refused = window.lock_in_memory().unwrap_err();
+            assert!(matches!(refused.raw_os_error(), Some(libc::ENOMEM | libc::EPERM)));
+            assert_eq!(bytes_of(&window), bytes);
+        });
+    });
+}
+
+#[test]
+fn what_is_cold_is_populated_in_the_ring_and_what_is_resident_inline() {
+    let folder = tempdir().unwrap();
+    let (path, _) = canary_file(folder.path(), "file", 300 * PAGE);
+    on_a_ring(async {
+        let file = File::open(&path).await.unwrap();
+        let ops = || ringway_runtime::stats().unwrap().ops_submitted;
+        let all = 0..100 * PAGE as u64;
+        file.sync_all().await.unwrap();
+        file.advise(0, 0, ringway_runtime::fs::Advice::DontNeed).await.unwrap();
+        if file.residency(0, all.end) == Residency::Cold {
+            let before = ops();
+            let window = region::map(&file, all.clone()).await.unwrap();
+            assert_eq!(ops() - before, 1, "by an op");
+            drop(window);
+        }
+        std::fs::read(&path).unwrap();
+        if file.residency(0, all.end) == Residency::Resident {
+            let before = ops();
+            let _window = region::map(&file, all).await.unwrap();
+            assert_eq!(ops() - before, 0, "inline");
+            // More than 1 MiB is handed to a worker all the same.
+            let _long = region::map(&file, 0..300 * PAGE as u64).await.unwrap();
+            assert_eq!(ops() - before, 1);
+        }
+    });
+}
+
 fn locked_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmLck:")).unwrap();

@@ -331,3 +331,30 @@ impl State {
 fn add(tally: &AtomicU64, amount: u64) {
     tally.fetch_add(amount, Ordering::Relaxed);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_warning_comes_at_seven_eighths_and_not_again_at_once() {
+        let config = Config { regions_max: 16, region_bytes_max: 1 << 20, ..Config::default() };
+        let shelf = Shelf::new(&config, Remote::new().unwrap());
+        assert!(!shelf.is_high(13, 0) && shelf.is_high(14, 0));
+        assert!(!shelf.is_high(1, 900_000) && shelf.is_high(1, 917_504));
+        let mut state = shelf.state();
+        assert!(state.may_warn() && !state.may_warn());
+    }
+
+    #[test]
+    fn what_was_reserved_and_unmapped_is_free_again() {
+        let config = Config { regions_max: 2, region_bytes_max: 8192, ..Config::default() };
+        let shelf = Shelf::new(&config, Remote::new().unwrap());
+        shelf.reserve(4096).unwrap();
+        assert_eq!(shelf.reserve(8192), Err(Refusal::BytesMax));
+        shelf.reserve(4096).unwrap();
+        assert_eq!(shelf.reserve(0), Err(Refusal::RegionsMax));
+        shelf.unmapped(4096);
+        shelf.reserve(4096).unwrap();
+    }
+}

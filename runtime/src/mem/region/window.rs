@@ -32,6 +32,15 @@ use crate::sys::bus;
 /// })
 /// # }
 /// ```
+///
+/// Dropping a window releases it. It cannot be released twice, nor used afterwards:
+///
+/// ```compile_fail,E0382
+/// # fn release(window: ringway_runtime::region::Window) {
+/// drop(window);
+/// drop(window);
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Window {
     /// Absent where there is nothing to map: the range is empty.
