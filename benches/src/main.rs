@@ -17,6 +17,7 @@
 
 mod arms;
 mod bystander;
+mod calibrate;
 mod canary;
 mod control;
 mod counters;
@@ -66,6 +67,8 @@ enum Command {
     Servers(servers::Options),
     /// Watch what innocent clients notice of a cold transfer, or of stalled peers.
     Bystander(bystander::Options),
+    /// Find where one way becomes cheaper than another here, as thresholds to be loaded.
+    Calibrate(calibrate::Options),
     /// Send for one arm; started by the harness itself.
     #[command(hide = true)]
     Sender(sender::Job),
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
         Command::Full(options) => full::run(&options),
         Command::Servers(options) => servers::run(&options),
         Command::Bystander(options) => bystander::run(&options),
+        Command::Calibrate(options) => calibrate::run(&options),
         Command::Sender(job) => sender::run(&job),
         Command::Launch(job) => launch::run(&job),
         Command::KeepNetwork(job) => network::keep(&job),

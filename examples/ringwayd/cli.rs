@@ -46,6 +46,11 @@ pub(crate) struct Serve {
     #[arg(long)]
     pub(crate) hidden: bool,
 
+    /// Where one way of sending becomes cheaper than another on this machine, as JSON; written by
+    /// `ringway-bench calibrate`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) thresholds: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) limits: Limits,
 }

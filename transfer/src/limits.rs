@@ -215,7 +215,12 @@ impl Limits {
 /// let here = Thresholds::default().with_copy_max_bytes(32 * 1024);
 /// assert!(here.copy_max_bytes > Thresholds::default().copy_max_bytes);
 /// ```
+///
+/// With the feature `serde` they can be read from what `ringway-bench calibrate` has written; a field
+/// that is missing there has its default, and one that does not exist is an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct Thresholds {
     /// Up to this many file bytes in all, the body is copied. Default 4 KiB.

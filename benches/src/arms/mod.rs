@@ -157,6 +157,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Arm> {
         floor::ARMS,
         raw_ring::ARMS,
         ours::ARMS,
+        ours::TRIED,
         peers::ARMS,
         broken::ARMS,
     ];

@@ -9,49 +9,141 @@ use std::net::TcpStream;
 use anyhow::{Context, Result};
 use ringway::runtime::Stats;
 use ringway::runtime::{self, Runtime, net};
-use ringway::{FileSlice, Mode, Parts, Route, transfer_file};
+use ringway::{FileSlice, Limits, Mode, Parts, Route, Thresholds, Transfer, transfer_file};
 
 use super::{Arm, Counts, ExchangeArm, Make, Span, StreamArm};
-use crate::point::{Choice, Slices};
+use crate::point::{Choice, KIB, Slices};
 use crate::wire::{REQUEST_LEN, offset_asked, response_header};
 
-/// What is forced; the default forces nothing.
-type Way = Option<(Route, Mode)>;
+/// What is forced; [`AUTO`] forces nothing.
+#[derive(Debug, Clone)]
+struct Way {
+    forced: Option<(Route, Mode)>,
+    thresholds: fn() -> Thresholds,
+    /// Streams are cut into parts of this many bytes, as a filter would leave them.
+    part_len: u64,
+}
+
+const AUTO: Way = Way { forced: None, thresholds: Thresholds::default, part_len: u64::MAX };
+
+const fn forced(route: Route, mode: Mode) -> Way {
+    Way { forced: Some((route, mode)), ..AUTO }
+}
+
+const fn ranges(route: Route, part_len: u64) -> Way {
+    Way { part_len, ..forced(route, Mode::Inline) }
+}
+
+macro_rules! stream {
+    ($name:expr, $about:expr, $choice:ident, $way:expr) => {
+        Arm {
+            name: $name,
+            about: $about,
+            make: Make::Stream(|file, socket| Ok(Box::new(Stream::new(file, socket, $way)?))),
+            choice: Choice::$choice,
+            copies: 0,
+            hot_only: false,
+        }
+    };
+}
+
+macro_rules! exchange {
+    ($name:expr, $about:expr, $choice:ident, $way:expr) => {
+        Arm {
+            name: $name,
+            about: $about,
+            make: Make::Exchange(|file, slices, sockets| {
+                Ok(Box::new(Exchange::new(file, slices, sockets, $way)?))
+            }),
+            choice: Choice::$choice,
+            copies: 0,
+            hot_only: false,
+        }
+    };
+}
 
 macro_rules! arms {
     ($($name:literal, $about:literal, $choice:ident, $way:expr;)+) => {
         pub(super) const ARMS: &[Arm] = &[$(
-            Arm {
-                name: concat!("ringway-", $name),
-                about: concat!("transfer_file, ", $about),
-                make: Make::Stream(|file, socket| Ok(Box::new(Stream::new(file, socket, $way)?))),
-                choice: Choice::$choice,
-                copies: 0,
-                hot_only: false,
-            },
-            Arm {
-                name: concat!("serve-ringway-", $name),
-                about: concat!("a ring; header and body by transfer_file, ", $about),
-                make: Make::Exchange(|file, slices, sockets| {
-                    Ok(Box::new(Exchange::new(file, slices, sockets, $way)?))
-                }),
-                choice: Choice::$choice,
-                copies: 0,
-                hot_only: false,
-            },
+            stream!(concat!("ringway-", $name), concat!("transfer_file, ", $about), $choice, $way),
+            exchange!(
+                concat!("serve-ringway-", $name),
+                concat!("a ring; header and body by transfer_file, ", $about),
+                $choice,
+                $way
+            ),
         )+];
     };
 }
 
 arms! {
-    "auto", "which chooses by itself", Quick, None;
-    "splice-inline", "by splice, both hops made by the loop", Quick, Some((Route::Splice, Mode::Inline));
-    "splice-hybrid", "by splice, filled by the ring and drained by the loop", Quick, Some((Route::Splice, Mode::Hybrid));
-    "splice-ring", "by splice, both hops made by the ring", Full, Some((Route::Splice, Mode::Ring));
-    "copy-inline", "by copy, read and sent by the loop", Quick, Some((Route::Copy, Mode::Inline));
-    "copy-hybrid", "by copy, read by the ring and sent by the loop", Full, Some((Route::Copy, Mode::Hybrid));
-    "copy-ring", "by copy, read and sent by the ring", Full, Some((Route::Copy, Mode::Ring));
+    "auto", "which chooses by itself", Quick, AUTO;
+    "splice-inline", "by splice, both hops made by the loop", Quick, forced(Route::Splice, Mode::Inline);
+    "splice-hybrid", "by splice, filled by the ring and drained by the loop", Quick, forced(Route::Splice, Mode::Hybrid);
+    "splice-ring", "by splice, both hops made by the ring", Full, forced(Route::Splice, Mode::Ring);
+    "copy-inline", "by copy, read and sent by the loop", Quick, forced(Route::Copy, Mode::Inline);
+    "copy-hybrid", "by copy, read by the ring and sent by the loop", Full, forced(Route::Copy, Mode::Hybrid);
+    "copy-ring", "by copy, read and sent by the ring", Full, forced(Route::Copy, Mode::Ring);
 }
+
+/// Ways that differ in one threshold, for `calibrate`.
+pub(super) const TRIED: &[Arm] = &[
+    exchange!(
+        "serve-ringway-no-sendfile",
+        "splice inline; no end of a body leaves by sendfile(2)",
+        Hidden,
+        Way {
+            thresholds: || Thresholds::default().with_sendfile_max_bytes(0),
+            ..forced(Route::Splice, Mode::Inline)
+        }
+    ),
+    exchange!(
+        "serve-ringway-corked",
+        "splice inline; the header always waits for the body",
+        Hidden,
+        Way {
+            thresholds: || Thresholds::default().with_cork_max_bytes(u64::MAX),
+            ..forced(Route::Splice, Mode::Inline)
+        }
+    ),
+    exchange!(
+        "serve-ringway-uncorked",
+        "splice inline; the header never waits for the body",
+        Hidden,
+        Way {
+            thresholds: || Thresholds::default().with_cork_max_bytes(0),
+            ..forced(Route::Splice, Mode::Inline)
+        }
+    ),
+    stream!("ranges-4k-copy", "ranges of 4 KiB, copied", Hidden, ranges(Route::Copy, 4 * KIB)),
+    stream!("ranges-4k-splice", "ranges of 4 KiB, spliced", Hidden, ranges(Route::Splice, 4 * KIB)),
+    stream!("ranges-16k-copy", "ranges of 16 KiB, copied", Hidden, ranges(Route::Copy, 16 * KIB)),
+    stream!(
+        "ranges-16k-splice",
+        "ranges of 16 KiB, spliced",
+        Hidden,
+        ranges(Route::Splice, 16 * KIB)
+    ),
+    stream!("ranges-64k-copy", "ranges of 64 KiB, copied", Hidden, ranges(Route::Copy, 64 * KIB)),
+    stream!(
+        "ranges-64k-splice",
+        "ranges of 64 KiB, spliced",
+        Hidden,
+        ranges(Route::Splice, 64 * KIB)
+    ),
+    stream!(
+        "ranges-256k-copy",
+        "ranges of 256 KiB, copied",
+        Hidden,
+        ranges(Route::Copy, 256 * KIB)
+    ),
+    stream!(
+        "ranges-256k-splice",
+        "ranges of 256 KiB, spliced",
+        Hidden,
+        ranges(Route::Splice, 256 * KIB)
+    ),
+];
 
 /// One stream of file ranges.
 struct Stream {
@@ -72,18 +164,43 @@ impl Stream {
 
 impl StreamArm for Stream {
     fn send(&mut self, span: Span) -> Result<()> {
-        let slice = FileSlice::new(&self.file, span.offset..span.offset + span.len);
-        let transfer = transfer_file(slice, &mut self.socket);
-        let transfer = match self.way {
-            Some((route, mode)) => transfer.route(route).mode(mode),
-            None => transfer,
-        };
-        self.runtime.block_on(transfer.into_future())?;
+        let end = span.offset + span.len;
+        if span.len <= self.way.part_len {
+            let slice = FileSlice::new(&self.file, span.offset..end);
+            let transfer = self.way.apply(transfer_file(slice, &mut self.socket));
+            self.runtime.block_on(transfer.into_future())?;
+            return Ok(());
+        }
+        let mut offset = span.offset;
+        while offset < end {
+            let mut parts = Parts::new();
+            // As many as one body may have.
+            for _ in 0..Limits::default().parts_max.min(64) {
+                let until = end.min(offset + self.way.part_len);
+                parts = parts.file(&self.file, offset..until);
+                offset = until;
+                if offset == end {
+                    break;
+                }
+            }
+            let transfer = self.way.apply(transfer_file(parts, &mut self.socket));
+            self.runtime.block_on(transfer.into_future())?;
+        }
         Ok(())
     }
 
     fn counts(&mut self) -> Counts {
         counted(&self.runtime, &mut self.before)
+    }
+}
+
+impl Way {
+    fn apply<'t>(&self, transfer: Transfer<'t>) -> Transfer<'t> {
+        let transfer = transfer.thresholds((self.thresholds)());
+        match self.forced {
+            Some((route, mode)) => transfer.route(route).mode(mode),
+            None => transfer,
+        }
     }
 }
 
@@ -104,6 +221,7 @@ fn counted(runtime: &Runtime, before: &mut Stats) -> Counts {
 struct Exchange {
     runtime: Runtime,
     file: runtime::fs::File,
+    seen: runtime::fs::Metadata,
     slices: Slices,
     header: bytes::Bytes,
     sockets: Vec<net::TcpStream>,
@@ -117,7 +235,9 @@ impl Exchange {
             sockets.into_iter().map(net::TcpStream::from_std).collect::<Result<_, _>>()?;
         let (header, before) = (response_header(slices.len).into(), Stats::default());
         let runtime = Runtime::new()?;
-        Ok(Self { runtime, file: file.into(), slices, header, sockets, way, before })
+        let file = runtime::fs::File::from_std(file);
+        let seen = file.metadata()?;
+        Ok(Self { runtime, file, seen, slices, header, sockets, way, before })
     }
 }
 
@@ -127,14 +247,16 @@ impl ExchangeArm for Exchange {
             .sockets
             .drain(..)
             .map(|mut socket| {
-                let (file, header) = (self.file.clone(), self.header.clone());
-                let (slices, way) = (self.slices, self.way);
+                let (file, header, seen) = (self.file.clone(), self.header.clone(), self.seen);
+                let (slices, way) = (self.slices, self.way.clone());
                 self.runtime.spawn(async move {
                     for _ in 0..requests_each {
                         let base = asked(&socket, slices).await?;
                         let body = base..base + slices.len;
-                        let parts = Parts::new().bytes(header.clone()).file(&file, body);
-                        answer(&mut socket, parts, way).await?;
+                        let parts = Parts::new().bytes(header.clone());
+                        // As a server does that keeps files open: looked at once.
+                        let parts = parts.file_as_seen(&file, body, seen);
+                        answer(&mut socket, parts, &way).await?;
                     }
                     anyhow::Ok(socket)
                 })
@@ -166,11 +288,7 @@ async fn asked(socket: &net::TcpStream, slices: Slices) -> Result<u64> {
     offset_asked(&request, slices).context("a request for nothing")
 }
 
-async fn answer(socket: &mut net::TcpStream, parts: Parts, way: Way) -> Result<()> {
-    let transfer = transfer_file(parts, socket);
-    match way {
-        Some((route, mode)) => transfer.route(route).mode(mode).await?,
-        None => transfer.await?,
-    };
+async fn answer(socket: &mut net::TcpStream, parts: Parts, way: &Way) -> Result<()> {
+    way.apply(transfer_file(parts, socket)).await?;
     Ok(())
 }

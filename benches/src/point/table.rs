@@ -40,6 +40,9 @@ pub(crate) const POINTS: &[Point] = &[
     hidden(exchange("calibrate-8k", 8 * KIB, 64, 300)),
     hidden(exchange("calibrate-32k", 32 * KIB, 64, 200)),
     hidden(exchange("calibrate-128k", 128 * KIB, 64, 120)),
+    hidden(cold(exchange("calibrate-cold-16k", 16 * KIB, 64, 8))),
+    hidden(cold(exchange("calibrate-cold-32k", 32 * KIB, 64, 8))),
+    hidden(cold(exchange("calibrate-cold-128k", 128 * KIB, 64, 6))),
 ];
 
 const fn stream(name: &'static str, body_len: u64) -> Point {

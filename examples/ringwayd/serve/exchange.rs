@@ -111,6 +111,7 @@ impl Exchange<'_, '_> {
             .file_as_seen(&open.file, slice.start..slice.start + slice.len, open.seen);
         let outcome = transfer_file(parts, &mut link.stream)
             .limits(self.server.transfer_limits.clone())
+            .thresholds(self.server.thresholds.clone())
             .cancel_token(self.token)
             .await;
         match outcome {

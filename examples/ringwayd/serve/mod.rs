@@ -28,6 +28,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use anyhow::{Context, anyhow, bail, ensure};
+use ringway::Thresholds;
 use ringway::runtime::fs::OpenOptions;
 use ringway::runtime::net::TcpListener;
 use ringway::runtime::signal::Signals;
@@ -50,6 +51,8 @@ const OPEN_FILES_MAX: u64 = 1024;
 pub(crate) fn run(settings: &cli::Serve) -> anyhow::Result<()> {
     let threads = settings.threads.get();
     let root = root(&settings.root)?;
+    let thresholds =
+        settings.thresholds.as_deref().map(thresholds).transpose()?.unwrap_or_default();
     let files_max = open_files_max(settings);
     let bound = listen::bind(&settings.listen, threads)?;
     let signals = stop::ending_signals().context("cannot listen to signals")?;
@@ -66,6 +69,7 @@ pub(crate) fn run(settings: &cli::Serve) -> anyhow::Result<()> {
             settings: settings.clone(),
             root: root.clone(),
             files_max,
+            thresholds: thresholds.clone(),
             listeners,
             signals: signals.take(),
             log: log.sink(),
@@ -104,6 +108,7 @@ struct Thread {
     settings: cli::Serve,
     root: PathBuf,
     files_max: usize,
+    thresholds: Thresholds,
     listeners: Vec<TcpListener>,
     /// Only one thread listens to signals.
     signals: Option<Signals>,
@@ -122,7 +127,8 @@ impl Thread {
         runtime.block_on(async {
             let root = OpenOptions::new().folder(true).open(&self.root).await;
             let root = root.with_context(|| format!("cannot open {}", self.root.display()))?;
-            let server = Server::new(&self.settings, root, self.files_max, self.log);
+            let server =
+                Server::new(&self.settings, root, self.files_max, self.thresholds, self.log);
             let obeying = self.signals.map(|signals| spawn(stop::obey(signals, Arc::clone(&stop))));
             _ = self.ready.send(kernel);
             drop(self.ready);
@@ -169,6 +175,15 @@ fn root(given: &Path) -> anyhow::Result<PathBuf> {
     }
     ensure!(metadata.is_dir(), "cannot serve {shown}: it is not a folder");
     Ok(root)
+}
+
+/// Reads the thresholds that were measured on this machine.
+fn thresholds(path: &Path) -> anyhow::Result<Thresholds> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+    serde_json::from_str(&text).with_context(|| {
+        format!("{shown} does not hold thresholds: `ringway-bench calibrate` writes such a file")
+    })
 }
 
 /// Raises the limit of descriptors as far as it goes, and says how many of them each thread may

@@ -6,10 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use ringway::Limits;
 use ringway::runtime::fs::File;
 use ringway::runtime::net::TcpListener;
 use ringway::runtime::{spawn, time, yield_now};
+use ringway::{Limits, Thresholds};
 
 use super::cache::FileCache;
 use super::connection::{self, Link};
@@ -42,6 +42,7 @@ pub(crate) struct Server {
     pub(crate) policy: PathPolicy,
     pub(crate) times: Times,
     pub(crate) transfer_limits: Limits,
+    pub(crate) thresholds: Thresholds,
     /// Bytes that may wait unsent in the kernel for one client.
     pub(crate) unsent_bytes_max: u32,
     dates: RefCell<DateCache>,
@@ -62,6 +63,7 @@ impl Server {
         settings: &cli::Serve,
         root: File,
         files_max: usize,
+        thresholds: Thresholds,
         log: LogSink,
     ) -> Rc<Server> {
         let limits = settings.limits;
@@ -82,6 +84,7 @@ impl Server {
             },
             transfer_limits: Limits::default()
                 .with_peer_timeout(seconds(limits.send_timeout_seconds)),
+            thresholds,
             unsent_bytes_max: limits.max_unsent_bytes,
             dates: RefCell::new(DateCache::new()),
         })
