@@ -167,7 +167,7 @@ impl TransferSpec {
         Self {
             files: extents.iter().map(|_| chance.index(files.len())).collect(),
             extents,
-            wishes: Wishes { route, forbidden, mode, consistency },
+            wishes: Wishes { route, forbidden, mode, consistency, processed: false },
             filesystem: chance.of(&[Filesystem::Local, Filesystem::Memory, Filesystem::Network]),
             limits,
             copy_max_bytes: chance.of(&[0, 0, PAGE]),
