@@ -40,7 +40,7 @@ const TRIES: u32 = 16;
 /// # Runtime::new()?.block_on(async {
 /// let file = File::open("Cargo.toml").await?;
 /// match region::map(&file, 0..1 << 40).await {
-///     Err(region::Refusal::PastEnd { len }) => assert_eq!(len, file.metadata()?.len()),
+///     Err(region::Refusal::PastEnd { len }) => assert_eq!(len, file.metadata()?.len),
 ///     other => panic!("{other:?}"),
 /// }
 /// # std::io::Result::Ok(()) })

@@ -25,7 +25,7 @@ use crate::sys::bus;
 ///
 /// Runtime::new()?.block_on(async {
 ///     let file = File::open("Cargo.toml").await?;
-///     let window = region::map(&file, 0..file.metadata()?.len()).await?;
+///     let window = region::map(&file, 0..file.metadata()?.len).await?;
 ///     let place = window.read(|view| view.find(0..view.len(), b"[dependencies]"))?;
 ///     assert!(place.is_some());
 ///     std::io::Result::Ok(())
