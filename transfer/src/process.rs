@@ -63,7 +63,7 @@ pub use digest::{Algorithm, All, Digesting};
 pub use fault::ProcessorFault;
 pub use limits::WindowLimits;
 pub use output::{Full, Output};
-pub use record_filter::{Framing, Record, RecordFilter};
+pub use record_filter::{AnyContent, Framing, Record, RecordFilter};
 pub use rehearsal::rehearse;
 pub use replace::Replace;
 pub(crate) use window::View;

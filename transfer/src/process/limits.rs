@@ -16,11 +16,13 @@ use crate::limits::InvalidLimit;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WindowLimits {
-    /// The most bytes that a processor is shown at once. Default 1 MiB.
+    /// The most bytes that a processor is shown at once. Default 4 MiB. The first window has at most
+    /// 256 KiB; they become longer while turns are quick.
     ///
     /// At worst two windows of this are mapped or read for each transfer; windows that are read are no
     /// longer than the largest buffer of the runtime (256 KiB by default). After a stall what cannot be
-    /// made again stays, at worst one window: see [`crate::Limits::stall_hold`].
+    /// made again stays, at worst one window: see [`crate::Limits::stall_hold`]. Measured, filtering 1 %
+    /// of 1 GiB, CPU seconds per GB: windows of 1 MiB 0.065, of 4 MiB 0.045, of 8 MiB 0.041.
     pub window_bytes: u64,
     /// The longest window that is shown to a processor that uses nothing of a shorter one, in bytes: the
     /// longest record. Default 16 MiB.
@@ -46,7 +48,7 @@ pub struct WindowLimits {
 impl Default for WindowLimits {
     fn default() -> Self {
         Self {
-            window_bytes: 1 << 20,
+            window_bytes: 4 << 20,
             window_max_bytes: 16 << 20,
             pieces_max: 4096,
             unused_turns_max: 64,

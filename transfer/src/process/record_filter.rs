@@ -8,6 +8,9 @@ use crate::plan::Consistency;
 /// Records after which the clock is asked whether the turn is over.
 const RECORDS_PER_LOOK: u32 = 256;
 
+/// Bytes that the header of a record may have.
+const HEADER_MAX: usize = 64;
+
 /// Keeps the records that match, in two stages as RocketMQ does: `head` looks at a few bytes of the
 /// record where it lies, and most records need no more; [`content`](Self::content) is given a copy of
 /// those that are left.
@@ -25,18 +28,18 @@ const RECORDS_PER_LOOK: u32 = 256;
 /// assert_eq!(kept, b"\x00\x07wdisk");
 /// # Ok::<(), ringway::process::ProcessError>(())
 /// ```
-pub struct RecordFilter<'f> {
+pub struct RecordFilter<H, C = AnyContent> {
     framing: Framing,
-    head: HeadTest<'f>,
-    content: Option<ContentTest<'f>>,
+    head: H,
+    content: Option<C>,
     guards: bool,
     copy: Vec<u8>,
     seen: u64,
     kept: u64,
 }
 
-type HeadTest<'f> = Box<dyn FnMut(&Record<'_>) -> bool + Send + 'f>;
-type ContentTest<'f> = Box<dyn FnMut(&[u8]) -> bool + Send + 'f>;
+/// No second stage.
+pub type AnyContent = fn(&[u8]) -> bool;
 
 /// Where records begin and end.
 #[derive(Debug, Clone, Copy)]
@@ -92,34 +95,29 @@ impl Record<'_> {
     }
 }
 
-impl<'f> RecordFilter<'f> {
+impl<H: FnMut(&Record<'_>) -> bool> RecordFilter<H> {
     /// Keeps the records whose `head` matches.
     #[must_use]
-    pub fn new(framing: Framing, head: impl FnMut(&Record<'_>) -> bool + Send + 'f) -> Self {
-        Self {
-            framing,
-            head: Box::new(head),
-            content: None,
-            guards: false,
-            copy: Vec::new(),
-            seen: 0,
-            kept: 0,
-        }
+    pub fn new(framing: Framing, head: H) -> Self {
+        let (guards, copy) = (false, Vec::new());
+        Self { framing, head, content: None, guards, copy, seen: 0, kept: 0 }
     }
 
     /// The same for records that all have `bytes` bytes.
     #[must_use]
-    pub fn fixed(bytes: usize, head: impl FnMut(&Record<'_>) -> bool + Send + 'f) -> Self {
+    pub fn fixed(bytes: usize, head: H) -> Self {
         Self::new(Framing::Fixed(bytes), head)
     }
 
     /// Keeps of those only the records whose whole content matches too.
     #[must_use]
-    pub fn content(mut self, content: impl FnMut(&[u8]) -> bool + Send + 'f) -> Self {
-        self.content = Some(Box::new(content));
-        self
+    pub fn content<C: FnMut(&[u8]) -> bool>(self, content: C) -> RecordFilter<H, C> {
+        let Self { framing, head, guards, copy, seen, kept, .. } = self;
+        RecordFilter { framing, head, content: Some(content), guards, copy, seen, kept }
     }
+}
 
+impl<H: FnMut(&Record<'_>) -> bool, C: FnMut(&[u8]) -> bool> RecordFilter<H, C> {
     /// Says that what is left out must not go out, for instance what the peer may not see. The default
     /// consistency is then a snapshot, because under `Shared` a record may be overwritten between the
     /// test and the send.
@@ -135,30 +133,37 @@ impl<'f> RecordFilter<'f> {
         (self.seen, self.kept)
     }
 
-    /// The length of the record at `at`, or `None` if the window ends before it does.
+    /// Looks at one record after the other, as long as there is room and time.
     #[inline]
-    fn length(&self, window: &Window<'_>, at: usize) -> Result<Option<usize>, ProcessError> {
-        let len = match self.framing {
-            Framing::Fixed(0) => return Err("records of 0 bytes have no end".into()),
-            Framing::Fixed(len) => len,
-            Framing::Prefixed { header, length } => {
-                let mut bytes = [0; 64];
-                let head = bytes.get_mut(..header).ok_or("a header has at most 64 bytes")?;
-                if window.copy_to(at, head) < header {
-                    return Ok(None);
+    fn walk(
+        &mut self,
+        window: &Window<'_>,
+        output: &mut Output<'_>,
+        length: impl Fn(&Window<'_>, usize) -> Result<Option<usize>, ProcessError>,
+    ) -> Result<usize, ProcessError> {
+        let (mut at, end) = (0, window.len());
+        loop {
+            for _ in 0..RECORDS_PER_LOOK {
+                let Some(len) = length(window, at)?.filter(|len| *len <= end - at) else {
+                    return Ok(at);
+                };
+                if output.is_full() {
+                    return Ok(at);
                 }
-                match length(head) {
-                    len if len < header.max(1) => {
-                        let offset = window.offset() + at as u64;
-                        return Err(format!("the record at {offset} has a length of {len}").into());
-                    }
-                    len => len,
+                self.seen += 1;
+                if self.matches(&Record { window, at, len }) {
+                    self.kept += 1;
+                    output.send(at..at + len);
                 }
+                at += len;
             }
-        };
-        Ok((len <= window.len() - at).then_some(len))
+            if window.is_due() {
+                return Ok(at);
+            }
+        }
     }
 
+    #[inline]
     fn matches(&mut self, record: &Record<'_>) -> bool {
         if !(self.head)(record) {
             return false;
@@ -174,34 +179,23 @@ impl<'f> RecordFilter<'f> {
     }
 }
 
-impl Processor for RecordFilter<'_> {
+impl<H: FnMut(&Record<'_>) -> bool, C: FnMut(&[u8]) -> bool> Processor for RecordFilter<H, C> {
     fn process(
         &mut self,
         window: &mut Window<'_>,
         output: &mut Output<'_>,
     ) -> Result<usize, ProcessError> {
-        let (mut at, mut until_look) = (0, RECORDS_PER_LOOK);
-        while at < window.len() && !output.is_full() {
-            let Some(len) = self.length(window, at)? else { break };
-            let record = Record { window, at, len };
-            self.seen += 1;
-            if self.matches(&record) {
-                self.kept += 1;
-                output.send(at..at + len);
-            }
-            at += len;
-            until_look -= 1;
-            if until_look == 0 {
-                if window.is_due() {
-                    return Ok(at);
-                }
-                until_look = RECORDS_PER_LOOK;
-            }
-        }
         match self.framing {
-            // A rest that is no record any more.
-            Framing::Fixed(len) if window.is_last() && window.len() - at < len => Ok(window.len()),
-            _ => Ok(at),
+            Framing::Fixed(0) => Err("records of 0 bytes have no end".into()),
+            Framing::Fixed(len) => {
+                let used = self.walk(window, output, |_, _| Ok(Some(len)))?;
+                // A rest that is no record any more.
+                let is_rest = window.is_last() && window.len() - used < len;
+                Ok(if is_rest { window.len() } else { used })
+            }
+            Framing::Prefixed { header, length } => {
+                self.walk(window, output, |window, at| prefixed(window, at, header, length))
+            }
         }
     }
 
@@ -210,7 +204,28 @@ impl Processor for RecordFilter<'_> {
     }
 }
 
-impl fmt::Debug for RecordFilter<'_> {
+/// The length of the record at `at`, as its header tells; `None` if the window ends within the header.
+fn prefixed(
+    window: &Window<'_>,
+    at: usize,
+    header: usize,
+    length: fn(&[u8]) -> usize,
+) -> Result<Option<usize>, ProcessError> {
+    let mut bytes = [0; HEADER_MAX];
+    let head = bytes.get_mut(..header).ok_or("a header has at most 64 bytes")?;
+    if window.copy_to(at, head) < header {
+        return Ok(None);
+    }
+    match length(head) {
+        len if len < header.max(1) => {
+            let offset = window.offset() + at as u64;
+            Err(format!("the record at {offset} has a length of {len}").into())
+        }
+        len => Ok(Some(len)),
+    }
+}
+
+impl<H, C> fmt::Debug for RecordFilter<H, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecordFilter")
             .field("framing", &self.framing)

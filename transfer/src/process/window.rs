@@ -139,10 +139,7 @@ impl<'w> Window<'w> {
     pub fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
         match &self.view {
             View::Memory(bytes) => bytes.get(at..)?.first_chunk().copied(),
-            View::Shared(_) | View::Private(_) => {
-                let mut copy = [0; N];
-                (self.view.map()?.copy_to(at, &mut copy) == N).then_some(copy)
-            }
+            View::Shared(_) | View::Private(_) => numbers(self.view.map()?, at),
         }
     }
 
@@ -225,6 +222,21 @@ impl<'w> Window<'w> {
         self.changes.add(at..end);
         Ok(())
     }
+}
+
+/// Copies `N` bytes. The usual sizes are single loads, which is what a filter's first look should cost.
+#[inline]
+fn numbers<const N: usize>(map: &region::View<'_>, at: usize) -> Option<[u8; N]> {
+    let mut copy = [0; N];
+    match N {
+        1 => copy.copy_from_slice(&[map.byte(at)?]),
+        2 => copy.copy_from_slice(&map.u16_le(at)?.to_le_bytes()),
+        4 => copy.copy_from_slice(&map.u32_le(at)?.to_le_bytes()),
+        8 => copy.copy_from_slice(&map.u64_le(at)?.to_le_bytes()),
+        _ if map.copy_to(at, &mut copy) < N => return None,
+        _ => {}
+    }
+    Some(copy)
 }
 
 impl fmt::Debug for Window<'_> {

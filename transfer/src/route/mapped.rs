@@ -34,6 +34,7 @@ use crate::process::{ProcessorFault, WRITES_MIN, WindowLimits};
 use crate::progress::Extent;
 use crate::receipt::Processed;
 
+use self::runs::Texture;
 pub(crate) use self::scan::Scan;
 pub(crate) use self::turn::Seat;
 pub use self::turn::Work;
@@ -81,6 +82,8 @@ struct Mapped<'t> {
     changes: bool,
     /// The file cannot be mapped, whoever asks.
     unmappable: bool,
+    /// What was kept of the last window looked like.
+    texture: Texture,
     /// Nothing was waited for since the window was looked at, so that it is resident still.
     fresh: bool,
 }
@@ -104,6 +107,7 @@ pub(super) async fn drive(
         ahead: None,
         changes: false,
         unmappable: false,
+        texture: Texture::default(),
         fresh: true,
     };
     mapped.changes = mapped.processing.seat.processor().is_some_and(|p| p.changes());
@@ -162,6 +166,7 @@ impl Mapped<'_> {
     /// Shows a range of a file, window by window, and sends what is kept of each.
     async fn scan(&mut self, run: &mut Run<'_>, range: Range<u64>) -> Result<(), TransferError> {
         let mut scan = Scan::new(range, &self.processing.limits);
+        let mut looked = 0;
         while let Some(wanted) = scan.next() {
             run.watch.check().map_err(|kind| run.fail(kind))?;
             let opened = self.open(run, wanted.clone(), scan.least()).await?;
@@ -173,8 +178,9 @@ impl Mapped<'_> {
             // What it saw may have been zeros behind the new end of the file, so this comes first.
             self.is_whole(run)?;
             let used = self.judged(run, verdict)? as u64;
-            let late = !self.processing.seat.is_elsewhere()
-                && scan.took(took, self.processing.limits.turn_budget);
+            // Nobody waits behind a turn that runs elsewhere.
+            let took = if self.processing.seat.is_elsewhere() { Duration::ZERO } else { took };
+            let late = scan.took(took, self.processing.limits.turn_budget);
             account(run).turns_late += u64::from(late);
             scan.used(&shown, used, self.desk.answer.bytes > 0)
                 .map_err(|fault| run.fail(ErrorKind::Processor(fault)))?;
@@ -184,8 +190,12 @@ impl Mapped<'_> {
             account(run).scanned_bytes += used;
             run.progressed();
             self.put_away();
-            // Looking takes time as sending does, so a turn ends with each window.
-            runtime::yield_now().await;
+            // Looking takes time as sending does, so others have their turn after it too.
+            looked += used;
+            if late || looked >= run.limits.quantum_bytes {
+                looked = 0;
+                runtime::yield_now().await;
+            }
         }
         self.release();
         Ok(())
@@ -298,18 +308,10 @@ impl Mapped<'_> {
     /// Whether the file still has all of the window: a shorter one shows zeros behind its end, and no
     /// signal tells.
     fn is_whole(&self, run: &Run<'_>) -> Result<(), TransferError> {
-        if self.processing.snapshot {
-            return Ok(());
-        }
-        if let Some(Memory::Map(window)) = &self.frame {
-            return window.check().map_err(|_| truncated(run));
-        }
-        let Some(file) = run.body.file(self.part) else { return Ok(()) };
-        let end = self.shown.offset + self.shown.len as u64;
-        match file.metadata() {
-            Ok(metadata) if metadata.len >= end => Ok(()),
-            Ok(_) => Err(truncated(run)),
-            Err(error) => Err(run.fail_io("fstat", Side::Source, error)),
+        match &self.frame {
+            Some(Memory::Map(window)) => window.check().map_err(|_| truncated(run)),
+            // What was read is ours, and was the file's. A splice behind it asks for the length itself.
+            _ => Ok(()),
         }
     }
 

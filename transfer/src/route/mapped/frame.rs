@@ -10,6 +10,7 @@ use ringway_runtime::region::{self, Access, Populate, Refusal};
 use ringway_runtime::{Lease, lease};
 
 use super::Mapped;
+use super::scan::HUGE_PAGE;
 use super::turn::Portable;
 use crate::error::errno::{EINVAL, EOPNOTSUPP};
 use crate::error::{Side, TransferError};
@@ -89,6 +90,9 @@ impl Mapped<'_> {
         };
         match mapped {
             Ok(window) => {
+                // It may begin earlier, where a huge page does.
+                let from = to_len(range.start - window.file_range().start);
+                let Some(window) = window.slice(from..window.len()) else { return Ok(None) };
                 if let Some(processed) = &mut run.receipt.processed {
                     processed.windows_mapped += 1;
                 }
@@ -127,14 +131,19 @@ impl Mapped<'_> {
 
     /// Whether windows are read, and not mapped.
     fn reads(&self, run: &Run<'_>) -> bool {
-        self.processing.snapshot || self.unmappable || run.body.file(self.part).is_none()
+        self.processing.snapshot
+            || self.unmappable
+            || self.texture.reads()
+            || run.body.file(self.part).is_none()
     }
 
     fn mapping(&self, run: &Run<'_>, range: Range<u64>) -> Option<region::Populating> {
         let file = run.body.file(self.part)?;
         let access = if self.changes { Access::Private } else { Access::ReadOnly };
         let options = region::Options::new().access(access).populate(self.populate(run, &range));
-        Some(options.map(file, range))
+        let long = range.end - range.start >= HUGE_PAGE;
+        let start = range.start - if long { range.start % HUGE_PAGE } else { 0 };
+        Some(options.map(file, start..range.end))
     }
 
     /// Who makes the pages of a range present.

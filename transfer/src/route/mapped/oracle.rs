@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::outgoing::{Next, Outgoing};
-use super::runs::{Origin, Run, plan};
+use super::runs::{Origin, Run, Texture, plan};
 use crate::process::{Changes, Piece};
 use crate::receipt::Processed;
 
@@ -15,19 +15,23 @@ const OFFSET: u64 = 10_000;
 
 /// The byte of each place tells which place it is.
 fn file(at: usize) -> u8 {
-    (at % 97) as u8
+    below(at, 97)
 }
 
 fn changed(at: usize) -> u8 {
-    100 + (at % 53) as u8
+    100 + below(at, 53)
 }
 
 fn made(at: usize) -> u8 {
-    160 + (at % 41) as u8
+    160 + below(at, 41)
 }
 
 fn own(index: usize, at: usize) -> u8 {
-    210 + ((index * 7 + at) % 43) as u8
+    210 + below(index * 7 + at, 43)
+}
+
+fn below(at: usize, end: usize) -> u8 {
+    u8::try_from(at % end).unwrap()
 }
 
 fn piece() -> impl Strategy<Value = Piece> {
@@ -167,6 +171,16 @@ proptest! {
             prop_assert!(changed(pair[0]) != changed(pair[1]), "{:?}", runs);
         }
     }
+}
+
+#[test]
+fn windows_are_read_where_much_is_kept_in_short_pieces_only() {
+    let pieces = |count: usize, len: usize| vec![Run::Window { at: 0, len }; count];
+    let reads = |runs: &[Run]| Texture::of(runs, 1 << 20).reads();
+    assert!(reads(&pieces(512, 1024)), "every second record");
+    assert!(!reads(&pieces(10, 1024)), "one in a hundred");
+    assert!(!reads(&pieces(8, 64 << 10)), "long ones, which may not leave by reference");
+    assert!(!reads(&[Run::File { offset: 0, len: 1 << 20 }]) && !reads(&[]));
 }
 
 #[test]

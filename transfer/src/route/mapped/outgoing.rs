@@ -9,7 +9,7 @@
 //! Only runs by reference are ever staged: they lie in a pipe between file and socket. What is gathered
 //! goes to the socket with nothing in between.
 
-use super::runs::{Origin, Run};
+use super::runs::{Origin, Run, Texture};
 use crate::receipt::Processed;
 
 /// The runs of a window, and the two positions in them.
@@ -82,6 +82,11 @@ impl Outgoing {
         let first = self.rest(self.tail);
         let others = self.runs.get(self.tail.run + 1..).unwrap_or_default().iter().copied();
         first.into_iter().chain(others).take_while(|run| !matches!(run, Run::File { .. }))
+    }
+
+    /// What is kept looks like this, of a window of so many bytes.
+    pub(crate) fn texture(&self, window: u64) -> Texture {
+        Texture::of(&self.runs, window)
     }
 
     /// Bytes that the socket has not accepted.

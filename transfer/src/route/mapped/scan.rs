@@ -7,6 +7,13 @@ use crate::process::{ProcessorFault, WindowLimits};
 
 /// Windows do not become shorter than this, however slow the processor is, in bytes.
 const SHORTENED_MIN: u64 = 64 << 10;
+/// The first window has this many bytes: how long a turn takes is not known yet.
+const FIRST: u64 = 256 << 10;
+
+/// Bytes of a huge page. A map that begins at a multiple of it and is at least as long has its pages
+/// present almost for nothing: measured, CPU seconds per GB with a walk of 0.019, windows of 1 MiB 0.040
+/// and of 4 MiB 0.021.
+pub(crate) const HUGE_PAGE: u64 = 2 << 20;
 
 /// Where a processor stands in one range of a file.
 ///
@@ -18,8 +25,10 @@ const SHORTENED_MIN: u64 = 64 << 10;
 pub(crate) struct Scan {
     at: u64,
     end: u64,
-    /// How long windows are now: shorter after late turns.
+    /// How long windows are now: longer after quick turns, shorter after late ones.
     window: u64,
+    /// How long they may become.
+    window_most: u64,
     /// How long this one is, if it must be longer because the processor used nothing of the last.
     stretched: u64,
     window_max: u64,
@@ -32,7 +41,8 @@ impl Scan {
         Self {
             at: range.start,
             end: range.end.max(range.start),
-            window: limits.window_bytes,
+            window: limits.window_bytes.min(FIRST),
+            window_most: limits.window_bytes,
             stretched: 0,
             window_max: limits.window_max_bytes,
             unused_turns: 0,
@@ -43,7 +53,13 @@ impl Scan {
     /// What to show now; `None` when all is used.
     pub(crate) fn next(&self) -> Option<Range<u64>> {
         let len = self.window.max(self.stretched).min(self.end - self.at);
-        (len > 0).then(|| self.at..self.at + len)
+        let mut end = self.at + len;
+        if len >= HUGE_PAGE && end < self.end {
+            // The one after it then begins where huge pages do.
+            let even = end - end % HUGE_PAGE;
+            end = if even >= self.at + self.stretched.max(1) { even } else { end };
+        }
+        (len > 0).then_some(self.at..end)
     }
 
     /// Whether nothing follows what is shown.
@@ -92,12 +108,15 @@ impl Scan {
         Ok(())
     }
 
-    /// A turn took this long: windows become shorter if that was too long, so that a processor which
-    /// never looks at the clock holds its budget all the same.
+    /// A turn took this long: windows become longer if that was short, because each costs something, and
+    /// shorter if it was too long, so that a processor which never looks at the clock holds its budget all
+    /// the same. Whether it was too long.
     pub(crate) fn took(&mut self, time: Duration, budget: Duration) -> bool {
         let late = time > budget;
         if late {
             self.window = (self.window / 2).max(SHORTENED_MIN.min(self.window));
+        } else if time < budget / 4 {
+            self.window = self.window.saturating_mul(2).min(self.window_most);
         }
         late
     }
@@ -125,7 +144,7 @@ mod tests {
             let (mut at, mut turn) = (from, 0);
             while let Some(shown) = scan.next() {
                 prop_assert_eq!(shown.start, at);
-                prop_assert!(shown.end - shown.start <= window);
+                prop_assert!(shown.end - shown.start <= window && shown.start < shown.end);
                 let used = uses[turn % uses.len()].min(shown.end - shown.start);
                 scan.used(&shown, used, false).unwrap();
                 at += used;
@@ -148,6 +167,20 @@ mod tests {
                 prop_assert!(turns < 60);
             }
         }
+    }
+
+    #[test]
+    fn long_windows_end_where_huge_pages_do() {
+        let mut scan = Scan::new(5000..1 << 30, &limits(4 << 20, 1 << 30));
+        (0..4).for_each(|_| assert!(!scan.took(Duration::ZERO, Duration::from_millis(1))));
+        let first = scan.next().unwrap();
+        assert_eq!(first, 5000..4 << 20);
+        scan.used(&first, first.end - first.start - 100, false).unwrap();
+        assert_eq!(scan.next(), Some((4 << 20) - 100..6 << 20));
+        // But never shorter than it must be.
+        scan.used(&((4 << 20) - 100..(6 << 20)), 0, false).unwrap();
+        let longer = scan.next().unwrap();
+        assert!(longer.end - longer.start >= 2 * ((2 << 20) + 100), "{longer:?}");
     }
 
     #[test]
@@ -178,9 +211,14 @@ mod tests {
     }
 
     #[test]
-    fn late_turns_shorten_windows_and_not_below_the_least() {
+    fn quick_turns_lengthen_windows_and_late_ones_shorten_them_within_bounds() {
         let mut scan = Scan::new(0..1 << 30, &limits(1 << 20, 1 << 20));
         let budget = Duration::from_millis(1);
+        assert_eq!(scan.next(), Some(0..256 << 10));
+        for expected in [512 << 10, 1 << 20, 1 << 20] {
+            assert!(!scan.took(budget / 5, budget));
+            assert_eq!(scan.next(), Some(0..expected));
+        }
         assert!(!scan.took(budget, budget));
         assert_eq!(scan.next(), Some(0..1 << 20));
         for expected in [512 << 10, 256 << 10, 128 << 10, 64 << 10, 64 << 10] {

@@ -28,6 +28,7 @@ impl Mapped<'_> {
             let reference_min = reference_min.filter(|_| has_file);
             runs::plan(&desk.answer.pieces, &desk.changes, offset, reference_min, list);
         });
+        self.texture = self.outgoing.texture(self.shown.len as u64);
         loop {
             match self.outgoing.next() {
                 Next::Done => return Ok(()),
