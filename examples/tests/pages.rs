@@ -53,15 +53,50 @@ fn send_with(name: &str) -> String {
     let (path, content) = file(&folder);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let mut running = start(name, &[path.to_str().unwrap(), &address]);
+    let (said, received) = run(name, &[path.to_str().unwrap(), &address], listener);
+    assert!(received == content, "{name} sent other bytes");
+    said
+}
+
+/// Runs an example that sends to a listener: what it printed, and what came.
+fn run(name: &str, arguments: &[&str], listener: TcpListener) -> (String, Vec<u8>) {
+    let mut running = start(name, arguments);
     let receiving = thread::spawn(move || read_all(listener.accept().unwrap().0));
     let mut said = String::new();
     running.0.stdout.take().unwrap().read_to_string(&mut said).unwrap();
     let mut wrong = String::new();
     running.0.stderr.take().unwrap().read_to_string(&mut wrong).unwrap();
     assert!(running.0.wait().unwrap().success(), "{wrong}");
-    assert!(receiving.join().unwrap() == content, "{name} sent other bytes");
-    said
+    (said, receiving.join().unwrap())
+}
+
+#[test]
+fn filter_sends_the_lines_that_hold_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let line = |index: u32| format!("{index} {}\n", if index.is_multiple_of(7) { "disk" } else { "net" });
+    std::fs::write(&path, (0..100_000).map(line).collect::<String>()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (said, received) = run("filter", &[path.to_str().unwrap(), &address, "disk"], listener);
+    let expected: String = (0..100_000).step_by(7).map(line).collect();
+    assert!(received == expected.as_bytes(), "{said}");
+    assert!(said.contains(" by map (inline)") && said.contains("scanned"), "{said}");
+}
+
+#[test]
+fn digest_sends_a_file_and_what_sha256sum_says_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, content) = file(&folder);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (said, received) = run("digest", &[path.to_str().unwrap(), &address], listener);
+    let (body, trailer) = received.split_at(received.len() - 32);
+    assert!(body == content, "{said}");
+    let told = Command::new("sha256sum").arg(&path).output().unwrap();
+    let hex: String = trailer.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(String::from_utf8(told.stdout).unwrap().starts_with(&hex), "{hex}");
+    assert!(said.contains(&format!("sha-256 {hex}\n")), "{said}");
 }
 
 #[test]
