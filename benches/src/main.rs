@@ -23,6 +23,7 @@ mod control;
 mod counters;
 mod data;
 mod full;
+mod filter;
 mod http_head;
 mod launch;
 mod load;
@@ -69,6 +70,11 @@ enum Command {
     Bystander(bystander::Options),
     /// Find where one way becomes cheaper than another here, as thresholds to be loaded.
     Calibrate(calibrate::Options),
+    /// Filter records on their way: what is kept, and how it leaves.
+    Filter(filter::Options),
+    /// Filter and send for one arm; started by the harness itself.
+    #[command(hide = true)]
+    FilterSender(filter::Job),
     /// Send for one arm; started by the harness itself.
     #[command(hide = true)]
     Sender(sender::Job),
@@ -97,6 +103,8 @@ fn main() -> ExitCode {
         Command::Servers(options) => servers::run(&options),
         Command::Bystander(options) => bystander::run(&options),
         Command::Calibrate(options) => calibrate::run(&options),
+        Command::Filter(options) => filter::run(&options),
+        Command::FilterSender(job) => filter::send(&job),
         Command::Sender(job) => sender::run(&job),
         Command::Launch(job) => launch::run(&job),
         Command::KeepNetwork(job) => network::keep(&job),
