@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use ringway_runtime::fs::{File, OpenOptions};
-use ringway_runtime::region::{self, Access, Cause, Options, Poisoned, Populate};
+use ringway_runtime::region::{self, Access, Cause, Options, Poisoned};
 use ringway_runtime::{Config, stats};
 use tempfile::tempdir;
 
@@ -121,7 +121,7 @@ fn a_flush_that_failed_is_never_followed_by_one_that_succeeds() {
 #[test]
 fn populating_by_a_worker_answers_every_errno() {
     use ringway_runtime::fault::{Fault, arm_for, disarm};
-    use ringway_runtime::region::Refusal;
+    use ringway_runtime::region::{Populate, Refusal};
     let folder = tempdir().unwrap();
     let (path, _) = canary_file(folder.path(), "file", 2 * PAGE);
     on_a_ring(async {
