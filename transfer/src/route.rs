@@ -2,6 +2,7 @@
 
 mod copy;
 mod draft;
+mod kernel_tls;
 mod library;
 mod mapped;
 mod registered;
@@ -58,8 +59,7 @@ pub(crate) async fn drive(run: &mut Run<'_>) -> Result<(), TransferError> {
         Route::Splice => splice::drive(run).await,
         Route::Copy if run.sink.tls().is_some() => library::drive(run).await,
         Route::Copy => copy::drive(run).await,
-        // The kernel seals what the same calls bring.
-        Route::KernelTls => splice::drive(run).await,
+        Route::KernelTls => kernel_tls::drive(run).await,
         Route::Registered => registered::drive(run).await,
         Route::Mapped => match run.processing.take() {
             // Rare and large: in a box it does not make every other future larger.
@@ -218,7 +218,10 @@ impl Run<'_> {
     async fn quantum(&mut self) -> Result<u64, TransferError> {
         let all = sabotaged(Sabotage::PromisedLengthIgnored);
         let left = if all { u64::MAX } else { self.progress.remaining() };
-        let want = self.limits.quantum_bytes.min(left);
+        let mut want = self.limits.quantum_bytes.min(left);
+        if self.plan.route == Route::KernelTls {
+            want = want.min(Box::pin(kernel_tls::allowance(self)).await?);
+        }
         loop {
             let Some(pace) = &mut self.pace else { return Ok(want) };
             match pace.allow(self.watch.elapsed(), want) {
@@ -247,6 +250,9 @@ impl Run<'_> {
 
     /// Waits until the socket takes bytes again, at most as long as something may be held.
     async fn writable(&mut self, holding: bool) -> Result<Ready, TransferError> {
+        if self.plan.route == Route::KernelTls {
+            return Box::pin(kernel_tls::wait(self, holding)).await;
+        }
         let holding = holding && !sabotaged(Sabotage::StalledPeerKeepsPipe);
         let hold = holding.then_some(self.limits.stall_hold);
         self.receipt.stalls += 1;

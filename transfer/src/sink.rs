@@ -74,6 +74,7 @@ impl sealed::Sealed for TlsStream {
     }
 
     fn flush(&self) {
+        self.close_record();
         self.tcp().uncork();
     }
 

@@ -29,6 +29,7 @@ mod engine;
 mod error;
 mod handshake;
 mod hello;
+mod kernel;
 mod limits;
 #[cfg(test)]
 mod pair;

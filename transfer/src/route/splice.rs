@@ -55,8 +55,11 @@ pub(super) async fn drive(run: &mut Run<'_>) -> Result<(), TransferError> {
             Step::Fill(fill) => {
                 if let Course::Refused = splicing.fill(run, fill).await? {
                     drop(splicing);
-                    run.plan.route = Route::Copy;
-                    run.receipt.route = Route::Copy;
+                    // The kernel seals what is copied just the same.
+                    if run.plan.route == Route::Splice {
+                        run.plan.route = Route::Copy;
+                        run.receipt.route = Route::Copy;
+                    }
                     return copy::drive(run).await;
                 }
             }

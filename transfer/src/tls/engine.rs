@@ -35,18 +35,18 @@ impl Engine {
         closed_by_peer: bool,
         key_records_max: u64,
     ) -> Option<Self> {
-        Some(match records {
-            Records::Ours(keys, secrets) => {
-                let mut session = Session::new(keys, &secrets, key_records_max)?;
-                if closed_by_peer {
-                    session.peer_has_closed();
-                }
-                Self::Own(session, Inbox::with_leftover(&plaintext, ciphertext))
-            }
+        let mut session = match records {
+            Records::Ours(keys, secrets) => Session::new(keys, &secrets, key_records_max)?,
+            Records::Kernels(keys, receiving) => Session::sealed_elsewhere(keys, &receiving)?,
             Records::Theirs(connection) => {
-                Self::Classic(Self::classic(connection, plaintext, ciphertext, closed_by_peer))
+                let classic = Self::classic(connection, plaintext, ciphertext, closed_by_peer);
+                return Some(Self::Classic(classic));
             }
-        })
+        };
+        if closed_by_peer {
+            session.peer_has_closed();
+        }
+        Some(Self::Own(session, Inbox::with_leftover(&plaintext, ciphertext)))
     }
 
     fn classic(

@@ -10,7 +10,9 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, UnbufferedConnectionCommon, UnbufferedStatus,
 };
-use rustls::{CommonState, ExtractedSecrets, HandshakeKind, ProtocolVersion};
+use rustls::{
+    CommonState, ConnectionTrafficSecrets, ExtractedSecrets, HandshakeKind, ProtocolVersion,
+};
 
 use super::error::{TlsError, TlsErrorKind};
 use super::session::Keys;
@@ -57,6 +59,8 @@ pub(crate) struct Established {
 pub(crate) enum Records {
     /// TLS 1.3: we do.
     Ours(Keys, ExtractedSecrets),
+    /// TLS 1.3: the kernel has the key for sending; we open.
+    Kernels(Keys, (u64, ConnectionTrafficSecrets)),
     /// TLS 1.2: rustls does.
     Theirs(Connection),
 }

@@ -28,6 +28,12 @@ pub struct TlsLimits {
     ///
     /// At worst, with a small number, a key update for each so many records: about 10 µs.
     pub key_records_max: u64,
+    /// Whether the kernel may seal what is sent, where it can. Default true: a file then goes to the
+    /// socket without a copy in user space.
+    ///
+    /// At worst, before Linux 6.14, a connection whose key is spent (after 256 GiB) or whose peer asks
+    /// for a new one ends with an error, because that kernel takes no second key.
+    pub kernel_tls: bool,
 }
 
 /// Fewer records than this would leave no room for data.
@@ -39,6 +45,7 @@ impl Default for TlsLimits {
             handshake_timeout: Duration::from_secs(10),
             unread_max_bytes: 64 << 10,
             key_records_max: u64::MAX,
+            kernel_tls: true,
         }
     }
 }
@@ -55,6 +62,13 @@ impl TlsLimits {
     #[must_use]
     pub fn with_unread_max_bytes(mut self, bytes: usize) -> Self {
         self.unread_max_bytes = bytes;
+        self
+    }
+
+    /// Sets [`kernel_tls`](Self::kernel_tls).
+    #[must_use]
+    pub fn with_kernel_tls(mut self, may: bool) -> Self {
+        self.kernel_tls = may;
         self
     }
 

@@ -7,6 +7,7 @@
 
 mod fault;
 mod inbox;
+mod kernel;
 mod message;
 #[cfg(test)]
 mod peer;
@@ -26,7 +27,7 @@ use rustls::{ConnectionTrafficSecrets, ExtractedSecrets};
 
 pub(crate) use fault::Fault;
 pub(crate) use inbox::Inbox;
-pub(crate) use message::Alert;
+pub(crate) use message::{Alert, Message};
 pub(crate) use sending::Pending;
 
 use crate::tls::record::{ContentType, HEADER, Header, Opener, Sealer, TAIL, TrafficKey};
@@ -98,11 +99,21 @@ pub(crate) enum Unsealed {
 impl Session {
     /// Takes over after a handshake, when all its bytes are out. `None` for a suite that is unknown.
     pub(crate) fn new(keys: Keys, secrets: &ExtractedSecrets, records_max: u64) -> Option<Self> {
-        let (tx, rx) = (&secrets.tx, &secrets.rx);
+        let (sequence, key) = (secrets.tx.0, TrafficKey::new(&secrets.tx.1)?);
+        let sealer = Sealer::new(key, sequence, records_max);
+        Self::with_sealer(keys, Some(sealer), &secrets.rx, records_max)
+    }
+
+    fn with_sealer(
+        keys: Keys,
+        sealer: Option<Sealer>,
+        receiving: &(u64, ConnectionTrafficSecrets),
+        records_max: u64,
+    ) -> Option<Self> {
         Some(Self {
             keys,
-            sending: Sending::new(Sealer::new(TrafficKey::new(&tx.1)?, tx.0, records_max)),
-            opener: Opener::new(TrafficKey::new(&rx.1)?, rx.0),
+            sending: Sending::new(sealer),
+            opener: Opener::new(TrafficKey::new(&receiving.1)?, receiving.0),
             records_max,
             fragment: Vec::new(),
             closed_by_peer: false,
@@ -172,7 +183,7 @@ impl Session {
     /// Whether something must be said before further data: answers, alerts, a key that is spent.
     pub(crate) fn owes(&self) -> bool {
         let owed = &self.sending.owed;
-        let spent = self.sending.sealer.is_spent() && !self.closed_by_us && self.fault.is_none();
+        let spent = self.sending.is_spent() && !self.closed_by_us && self.fault.is_none();
         owed.answer || owed.update.is_some() || owed.alert.is_some() || spent
     }
 
@@ -187,7 +198,7 @@ impl Session {
             return Ok(());
         }
         let is_open = !self.closed_by_us && self.fault.is_none();
-        if is_open && self.sending.sealer.is_spent() && self.sending.owed.update.is_none() {
+        if is_open && self.sending.is_spent() && self.sending.owed.update.is_none() {
             self.sending.owed.update = Some(false);
         }
         if std::mem::take(&mut self.sending.owed.answer) {
@@ -384,7 +395,7 @@ impl Session {
         let next = self.keys.update_tx().ok().and_then(|(sequence, secrets)| {
             Some(Sealer::new(TrafficKey::new(&secrets)?, sequence, self.records_max))
         });
-        self.sending.sealer = next.ok_or_else(|| self.fail(Fault::NoKey))?;
+        self.sending.sealer = Some(next.ok_or_else(|| self.fail(Fault::NoKey))?);
         self.key_updates.sent += 1;
         Ok(())
     }
@@ -393,9 +404,10 @@ impl Session {
     fn push(&mut self, kind: ContentType, content: &[u8]) -> Result<(), Fault> {
         let mut record = [0; HEADER + 8 + TAIL];
         record[HEADER..HEADER + content.len()].copy_from_slice(content);
-        match self.sending.sealer.seal(&mut record, content.len(), kind) {
-            Ok(len) => self.sending.pending.push(&record[..len]),
-            Err(_spent) => return Err(self.fail(Fault::NoKey)),
+        let sealer = self.sending.sealer.as_mut();
+        match sealer.map(|sealer| sealer.seal(&mut record, content.len(), kind)) {
+            Some(Ok(len)) => self.sending.pending.push(&record[..len]),
+            Some(Err(_)) | None => return Err(self.fail(Fault::NoKey)),
         }
         Ok(())
     }

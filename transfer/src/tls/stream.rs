@@ -1,6 +1,7 @@
 //! A TLS connection over a TCP stream of the runtime.
 
 mod establish;
+mod kernel;
 mod outgoing;
 
 use std::cell::RefCell;
@@ -14,7 +15,8 @@ use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
 use super::engine::{Engine, Stepped, Unread};
 use super::error::{TlsError, TlsErrorKind};
 use super::handshake::Agreed;
-use super::session::KeyUpdates;
+use super::kernel::KernelSender;
+use super::session::{Fault, KeyUpdates};
 
 pub(crate) use outgoing::Received;
 
@@ -53,6 +55,8 @@ pub enum Backend {
 
 struct State {
     engine: Engine,
+    /// The kernel seals what is sent.
+    kernel: Option<KernelSender>,
     unread_max: usize,
     /// The last receive took all there was, so the next one would find nothing.
     dry: bool,
@@ -158,7 +162,11 @@ impl TlsStream {
         let mut rest = bytes;
         while !rest.is_empty() {
             self.flush().await?;
-            rest = &rest[self.write_ready(rest)?..];
+            let taken = self.write_ready(rest)?;
+            if taken == 0 && !self.owes() {
+                self.stream.writable().await?;
+            }
+            rest = &rest[taken..];
         }
         self.flush().await
     }
@@ -193,6 +201,7 @@ impl TlsStream {
         self.check()?;
         self.state.get_mut().engine.close().map_err(TlsError::into_io)?;
         self.flush().await?;
+        self.drain_kernel().await?;
         self.stream.shutdown(Half::Write)
     }
 
@@ -210,9 +219,14 @@ impl TlsStream {
     ///
     /// # Errors
     ///
-    /// `Unsupported` by TLS 1.2.
+    /// `Unsupported` by TLS 1.2; a [`TlsError`] where the kernel seals and takes no second key.
     pub fn update_keys(&mut self, ask_peer: bool) -> io::Result<()> {
         match &mut self.state.get_mut().engine {
+            Engine::Own(..)
+                if self.backend == Backend::KernelTls && !KernelSender::can_update() =>
+            {
+                Err(TlsError::from(Fault::KeyStays).into_io())
+            }
             Engine::Own(session, _) => {
                 session.update_keys(ask_peer);
                 Ok(())

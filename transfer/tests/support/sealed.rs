@@ -65,7 +65,7 @@ impl Default for Settings {
         Self {
             version: &version::TLS13,
             suite: cipher_suite::TLS13_AES_256_GCM_SHA384,
-            limits: TlsLimits::default(),
+            limits: TlsLimits::default().with_kernel_tls(false),
             send_buffer: 1 << 20,
         }
     }
@@ -86,6 +86,11 @@ pub fn old() -> Settings {
     Settings { version: &version::TLS12, suite, ..Settings::default() }
 }
 
+/// The kernel seals, where it can.
+pub fn by_kernel() -> Settings {
+    Settings { limits: TlsLimits::default(), ..Settings::default() }
+}
+
 /// A little room in the socket, so that it is full again and again.
 pub fn narrow() -> Settings {
     Settings { send_buffer: 16 << 10, ..Settings::default() }
@@ -94,6 +99,15 @@ pub fn narrow() -> Settings {
 /// Both ends, after the handshake.
 pub async fn connected(settings: &Settings) -> (TlsStream, Client) {
     let (ours, theirs) = super::tap::tcp_pair();
+    shaken(settings, ours, theirs).await
+}
+
+/// The same over two sockets that lead to each other.
+pub async fn shaken(
+    settings: &Settings,
+    ours: StdStream,
+    theirs: StdStream,
+) -> (TlsStream, Client) {
     theirs.set_read_timeout(Some(ringway_testkit::peer::PATIENCE_DEFAULT)).unwrap();
     let config = client_config(settings);
     let client = std::thread::spawn(move || {

@@ -29,7 +29,7 @@ fn secrets(suite: Suite) -> (ExtractedSecrets, ExtractedSecrets) {
     let Shaken { client, server } = pair::shake(config, pair::server_config());
     let of = |side: Connection| match pair::records(side) {
         Records::Ours(_, secrets) => secrets,
-        Records::Theirs(_) => panic!("TLS 1.3 gives its secrets away"),
+        Records::Kernels(..) | Records::Theirs(_) => panic!("TLS 1.3 gives its secrets away"),
     };
     (of(client.0), of(server.0))
 }

@@ -24,6 +24,8 @@ pub(crate) enum Fault {
     Truncated,
     /// No new key could be made.
     NoKey,
+    /// A new key is due, and the kernel that seals takes none.
+    KeyStays,
 }
 
 impl Fault {
@@ -37,7 +39,7 @@ impl Fault {
             | Self::Flood => Some(Alert::UNEXPECTED_MESSAGE),
             Self::Malformed(_) => Some(Alert::DECODE_ERROR),
             Self::Illegal(_) => Some(Alert::ILLEGAL_PARAMETER),
-            Self::NoKey => Some(Alert::INTERNAL_ERROR),
+            Self::NoKey | Self::KeyStays => Some(Alert::INTERNAL_ERROR),
             Self::AlertReceived(_) | Self::Truncated => None,
         }
     }
@@ -75,6 +77,9 @@ impl fmt::Display for Fault {
                 "truncated: the connection ended without a close_notify, so more may have been meant",
             ),
             Self::NoKey => f.write_str("no new key could be made"),
+            Self::KeyStays => f.write_str(
+                "a new key is due, and the kernel that seals takes only one (Linux 6.14 takes more)",
+            ),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::tls::record::ContentType;
+
 /// An alert, by its number (RFC 8446, 6).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Alert(pub(crate) u8);
@@ -33,6 +35,27 @@ impl fmt::Display for Alert {
 impl fmt::Debug for Alert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// What we have to say, to be sealed by somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Message {
+    /// New keys follow; `true` asks the peer for new ones as well.
+    KeyUpdate(bool),
+    Alert(Alert),
+}
+
+impl Message {
+    /// The type of its record, its bytes, and how many they are.
+    pub(crate) fn encode(self) -> (ContentType, [u8; 5], usize) {
+        match self {
+            Self::KeyUpdate(asks) => (ContentType::Handshake, key_update(asks), 5),
+            Self::Alert(alert) => {
+                let [level, description] = alert.encode();
+                (ContentType::Alert, [level, description, 0, 0, 0], 2)
+            }
+        }
     }
 }
 

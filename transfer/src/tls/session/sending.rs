@@ -12,12 +12,13 @@ use crate::tls::record::{ContentType, KeySpent, Sealer};
 /// The sending half of a session.
 #[derive(Debug)]
 pub(super) struct Sending {
-    pub(super) sealer: Sealer,
+    /// `None` where the kernel seals: a key is never used by two.
+    pub(super) sealer: Option<Sealer>,
     pub(super) pending: Pending,
     pub(super) owed: Owed,
     /// Records in the hands of a caller.
     staged: u64,
-    /// Records of data that were ever sealed.
+    /// Records of data that were ever sealed; bytes of it where the kernel seals.
     sealed: u64,
     /// Plaintext of records that the socket has taken whole, in bytes.
     accepted: u64,
@@ -44,13 +45,14 @@ pub(crate) struct Pending {
 }
 
 impl Sending {
-    pub(super) fn new(sealer: Sealer) -> Self {
+    pub(super) fn new(sealer: Option<Sealer>) -> Self {
         let (pending, owed) = (Pending::default(), Owed::default());
         Self { sealer, pending, owed, staged: 0, sealed: 0, accepted: 0 }
     }
 
     pub(super) fn seal(&mut self, slot: &mut [u8], len: usize) -> Result<usize, KeySpent> {
-        let sealed = self.sealer.seal(slot, len, ContentType::ApplicationData)?;
+        let sealer = self.sealer.as_mut().ok_or(KeySpent)?;
+        let sealed = sealer.seal(slot, len, ContentType::ApplicationData)?;
         self.staged += 1;
         self.sealed += 1;
         Ok(sealed)
@@ -66,7 +68,9 @@ impl Sending {
         debug_assert!(records <= self.staged, "more records than were staged");
         let records = records.min(self.staged);
         self.staged -= records;
-        self.sealer.rewind(records);
+        if let Some(sealer) = &mut self.sealer {
+            sealer.rewind(records);
+        }
     }
 
     /// The rest of the first staged record, of which the socket has taken the beginning.
@@ -74,6 +78,15 @@ impl Sending {
         debug_assert!(self.pending.is_empty(), "pending bytes go before a staged record");
         self.staged = self.staged.saturating_sub(1);
         self.pending.keep(rest, plaintext);
+    }
+
+    /// The kernel has sealed and taken so much data in all, in bytes.
+    pub(super) fn sealed_elsewhere(&mut self, bytes: u64) {
+        (self.sealed, self.accepted) = (bytes, bytes);
+    }
+
+    pub(super) fn is_spent(&self) -> bool {
+        self.sealer.as_ref().is_some_and(Sealer::is_spent)
     }
 
     pub(super) fn staged(&self) -> u64 {

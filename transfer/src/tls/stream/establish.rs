@@ -9,6 +9,7 @@ use crate::tls::TlsLimits;
 use crate::tls::engine::Engine;
 use crate::tls::error::{TlsError, TlsErrorKind};
 use crate::tls::handshake::{Established, Records};
+use crate::tls::kernel::KernelSender;
 
 impl TlsStream {
     /// All bytes of the handshake are with the socket, and nothing has been sealed since.
@@ -18,11 +19,7 @@ impl TlsStream {
         limits: &TlsLimits,
     ) -> Result<Self, TlsError> {
         let Established { agreed, records, plaintext, ciphertext, closed_by_peer } = established;
-        // Kernel TLS goes in here: `records` has the secrets of both directions.
-        let backend = match &records {
-            Records::Ours(..) => Backend::Registered { kernel_tls: "not tried" },
-            Records::Theirs(_) => Backend::Rustls { reason: Engine::classic_reason() },
-        };
+        let (records, backend, kernel) = settle_backend(&stream, records, limits);
         let engine =
             Engine::new(records, plaintext, &ciphertext, closed_by_peer, limits.key_records_max);
         let unknown = || {
@@ -31,6 +28,7 @@ impl TlsStream {
         };
         let state = State {
             engine: engine.ok_or_else(unknown)?,
+            kernel,
             unread_max: limits.unread_max_bytes,
             dry: false,
             ended: false,
@@ -39,5 +37,28 @@ impl TlsStream {
         };
         let (state, agreed) = (RefCell::new(Box::new(state)), Box::new(agreed));
         Ok(Self { stream, state, agreed, backend })
+    }
+}
+
+/// Gives the sending half to the kernel if it may and can.
+fn settle_backend(
+    stream: &TcpStream,
+    records: Records,
+    limits: &TlsLimits,
+) -> (Records, Backend, Option<KernelSender>) {
+    let (keys, secrets) = match records {
+        Records::Ours(keys, secrets) => (keys, secrets),
+        records @ (Records::Kernels(..) | Records::Theirs(_)) => {
+            return (records, Backend::Rustls { reason: Engine::classic_reason() }, None);
+        }
+    };
+    let installed = if limits.kernel_tls {
+        KernelSender::install(stream, &secrets.tx, limits.key_records_max)
+    } else {
+        Err("it was not wanted")
+    };
+    match installed {
+        Ok(kernel) => (Records::Kernels(keys, secrets.rx), Backend::KernelTls, Some(kernel)),
+        Err(kernel_tls) => (Records::Ours(keys, secrets), Backend::Registered { kernel_tls }, None),
     }
 }

@@ -54,6 +54,9 @@ impl TlsStream {
     /// Seals what is owed and sends what is pending; `false` if the socket is full.
     pub(crate) fn try_flush(&self) -> io::Result<bool> {
         self.check_broken()?;
+        if self.backend == Backend::KernelTls {
+            return self.try_say();
+        }
         let mut state = self.state.borrow_mut();
         loop {
             state.engine.prepare().map_err(TlsError::into_io)?;
@@ -77,6 +80,7 @@ impl TlsStream {
     /// As for [`read`](Self::read).
     pub(crate) fn try_receive(&self) -> io::Result<Received> {
         self.check_broken()?;
+        self.note_kernel();
         // Somebody has waited, or wants to know.
         self.state.borrow_mut().dry = false;
         loop {
@@ -115,6 +119,7 @@ impl TlsStream {
     /// Plaintext of the records that the socket has taken whole, in bytes, since the handshake.
     #[must_use]
     pub fn accepted(&self) -> u64 {
+        self.note_kernel();
         self.state.borrow().engine.accepted()
     }
 
@@ -138,6 +143,8 @@ impl TlsStream {
     pub async fn settle(&mut self) -> io::Result<u64> {
         self.stream.settle().await;
         self.flush().await?;
+        self.close_record();
+        self.note_kernel();
         let state = self.state.get_mut();
         let accepted = state.engine.accepted();
         Ok(state.poisoned.take().map_or(0, |began| accepted - began))
@@ -145,6 +152,9 @@ impl TlsStream {
 
     /// Seals and sends one batch of copies; returns the plaintext that is accepted or pending.
     pub(super) fn write_ready(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.backend == Backend::KernelTls {
+            return self.write_to_kernel(bytes);
+        }
         /// Records in a batch.
         const RECORDS: usize = 4;
         let mut batch = Vec::new();
