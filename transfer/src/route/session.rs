@@ -14,7 +14,8 @@ use crate::tls::{Received, TlsStream};
 /// An encrypted stream, as long as a transfer sends over it.
 pub(super) struct Session<'t> {
     pub(super) tls: &'t TlsStream,
-    /// Staged bytes of ours whose sealed form the stream keeps: they count once it has gone out.
+    /// Staged bytes of ours, of one record, whose sealed form the stream keeps: they count once it has
+    /// gone out.
     kept: u64,
     /// Something may still come, and there is room for it.
     listening: bool,
@@ -55,6 +56,7 @@ impl<'t> Session<'t> {
                 run.watch.heard(run.progress.accepted());
             }
             if self.kept > 0 && self.tls.half_sent() == 0 {
+                run.receipt.records += 1;
                 run.accept(std::mem::take(&mut self.kept))?;
             }
             match flushed {
