@@ -14,11 +14,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use ringway::runtime::fs::File;
-use ringway::runtime::net::TcpStream;
 use ringway::runtime::time::{sleep, timeout};
 use ringway::runtime::{lease, lend_pipe, nop, yield_now};
-use ringway::{Mode, Route, transfer_file};
+use ringway::{Mode, Route, Sink, transfer_file};
 use ringway_testkit::Quarantine;
+use support::sealed::{SEALED_WAYS, Settings, connected};
 use support::tap::in_child;
 use support::{WAYS, canary_file, folder, open, tcp_pair};
 
@@ -163,7 +163,7 @@ fn swallow(mut peer: StdStream) -> std::thread::JoinHandle<()> {
 /// What one transfer allocates on average, once others have gone before it.
 async fn per_transfer(
     path: &Path,
-    stream: &mut TcpStream,
+    stream: &mut impl Sink,
     way: Option<(Route, Mode)>,
     rounds: u64,
 ) -> u64 {
@@ -201,6 +201,35 @@ fn what_a_transfer_allocates_does_not_depend_on_its_size() {
                     *made = per_transfer(path, &mut stream, way, rounds).await;
                     drop(stream);
                     // The loop turns on until the socket is closed.
+                    while !reading.is_finished() {
+                        sleep(Duration::from_millis(1)).await;
+                    }
+                }
+                println!("{way:?}: {made:?} allocations for {sizes:?} bytes");
+                assert!(made.iter().all(|made| *made <= EACH_MAX), "{way:?}: {made:?}");
+            }
+        });
+    });
+}
+
+#[test]
+fn what_a_sealed_transfer_allocates_does_not_depend_on_its_records() {
+    const EACH_MAX: u64 = 4;
+    alone("what_a_sealed_transfer_allocates_does_not_depend_on_its_records", || {
+        let folder = folder();
+        let sizes = [1 << 10, 64 << 10, 1 << 20, 32 << 20];
+        let paths = sizes.map(|size| canary_file(&folder, 1, size));
+        support::runtime().block_on(async {
+            for way in SEALED_WAYS.map(Some).into_iter().chain([None]) {
+                let mut made = [0; 4];
+                for ((path, size), made) in paths.iter().zip(sizes).zip(&mut made) {
+                    let (mut stream, client) = connected(&Settings::default()).await;
+                    // It throws the records away as they are: only the sender's allocations count.
+                    let reading = swallow(client.sock.0);
+                    let rounds = if size > 1 << 20 { 4 } else { 100 };
+                    *made = per_transfer(path, &mut stream, way, rounds).await;
+                    support::end(stream.tcp().share());
+                    drop(stream);
                     while !reading.is_finished() {
                         sleep(Duration::from_millis(1)).await;
                     }

@@ -137,6 +137,16 @@ impl Stream {
         })
     }
 
+    /// Bytes that have come and were not received yet (`FIONREAD`, tcp(7)): whether a receive and its
+    /// buffer are worth it. At the end of the stream there are none either.
+    ///
+    /// # Errors
+    ///
+    /// Those of ioctl(2).
+    pub fn unread(&self) -> io::Result<u64> {
+        socket::unread(self.as_fd())
+    }
+
     /// Receives what is there; 0 at the end of the stream.
     ///
     /// # Errors

@@ -139,6 +139,11 @@ pub(crate) fn recv(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     retry(|| rustix::net::recv(fd, &mut *buffer, RecvFlags::DONTWAIT)).map(|(_, len)| len)
 }
 
+/// Bytes that have come and were not received; see `FIONREAD` in tcp(7). 0 at the end of the stream.
+pub(crate) fn unread(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    retry(|| rustix::io::ioctl_fionread(fd))
+}
+
 /// Shuts one or both directions down.
 pub(crate) fn shutdown(fd: BorrowedFd<'_>, how: rustix::net::Shutdown) -> io::Result<()> {
     retry(|| rustix::net::shutdown(fd, how))

@@ -41,7 +41,7 @@ async fn copy(
             Step::Drain { .. } => {}
             Step::SendBytes { .. } | Step::Fill(_) => {
                 if std::mem::replace(&mut begun, true) {
-                    session.hear(run)?;
+                    session.listen(run)?;
                 }
                 session.flush(run).await?;
                 let allowed = run.quantum().await?;

@@ -87,7 +87,7 @@ impl Sealing<'_> {
                 Step::SendBytes { .. } | Step::Fill(_) => {
                     // A short body does not ask whether the peer has said something: one call saved.
                     if std::mem::replace(&mut begun, true) {
-                        self.session.hear(run)?;
+                        self.session.listen(run)?;
                     }
                     self.session.flush(run).await?;
                     self.batch(run).await?;
