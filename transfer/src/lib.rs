@@ -23,6 +23,8 @@
 //! |---|---|---|
 //! | [`Route::Splice`] | page cache → pipe → socket, by reference | for large bodies of plain files |
 //! | [`Route::Copy`] | file → buffer → socket, headers in the same packet | for small bodies, snapshots, and where splice is refused or useless |
+//! | [`Route::Registered`] | file → registered buffer, sealed in place → socket | to a [`TlsStream`](tls::TlsStream) of TLS 1.3 |
+//! | [`Route::KernelTls`] | page cache → pipe → socket, sealed by the kernel | to a [`TlsStream`](tls::TlsStream) that the kernel could take over |
 //!
 //! Each has three modes: in [`Mode::Ring`] the ring makes both hops, in [`Mode::Hybrid`] it reads and
 //! the loop sends without waiting, in [`Mode::Inline`] the loop does both, for data that is resident.
@@ -34,7 +36,8 @@
 //! - The length is fixed when the transfer starts. A file that grows is not over-sent; one that shrinks
 //!   ends in [`ErrorKind::Truncated`](error::ErrorKind::Truncated), never in padding or a hang.
 //! - `sent` is exact in every outcome. After a drop in the middle the stream is poisoned until
-//!   [`settle`](runtime::net::Stream::settle) has told how much went out.
+//!   [`settle`](runtime::net::Stream::settle) has told how much went out. Over TLS it counts whole records;
+//!   the rest of a half-sent one goes first when the stream is used again.
 //! - A peer that stalls holds neither a thread of the kernel nor, after a moment, a pipe or a buffer:
 //!   what it has not taken is read again.
 //! - Nothing is silent: what could not be had as planned stands in the receipt.

@@ -319,8 +319,7 @@ fn who_encrypts_decides_for_an_encrypted_stream() {
     let copy = Wishes { route: Some(Route::Copy), ..ANY };
     let sealed = "the stream is encrypted: records are sealed in a registered buffer; no kernel TLS \
                   here: the kernel has none";
-    let library = "the stream is encrypted and the peer speaks TLS 1.2: the TLS library makes the \
-                   records, from copies";
+    let library = "the stream is encrypted (the peer speaks TLS 1.2), from copies";
     for (source, encryption, wishes, answer) in [
         (FILE, SEALED, ANY, format!("registered (hybrid): {sealed}")),
         (resident, SEALED, ANY, format!("registered (inline): {sealed}")),
@@ -366,7 +365,7 @@ fn no_plain_byte_is_forced_into_an_encrypted_stream_and_no_record_into_a_plain_o
         (
             LIBRARY,
             force(Route::Registered),
-            "refused: the stream is encrypted and the peer speaks TLS 1.2, so registered cannot \
+            "refused: the stream is encrypted (the peer speaks TLS 1.2), so registered cannot \
              take it",
         ),
         (

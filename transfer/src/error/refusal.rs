@@ -97,7 +97,7 @@ impl fmt::Display for Refusal {
                     write!(f, "the stream is encrypted by the kernel, so {route} cannot take it")
                 }
                 Encryption::Library { because } => {
-                    write!(f, "the stream is encrypted and {because}, so {route} cannot take it")
+                    write!(f, "the stream is encrypted ({because}), so {route} cannot take it")
                 }
             },
             Self::OnlyWayForbidden(route) => {

@@ -70,11 +70,7 @@ impl fmt::Display for Reason {
             }
             Self::KernelSeals => "the stream is encrypted, and the kernel makes the records",
             Self::LibrarySeals { because } => {
-                return write!(
-                    f,
-                    "the stream is encrypted and {because}: the TLS library makes the records, \
-                     from copies"
-                );
+                return write!(f, "the stream is encrypted ({because}), from copies");
             }
         })
     }
