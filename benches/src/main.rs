@@ -1,8 +1,8 @@
 //! What each way of moving a file into a socket costs, measured on your machine.
 //!
 //! ```text
-//! cargo run --release -p ringway-bench -- quick   [--seconds-budget N] [--out DIR]
-//! cargo run --release -p ringway-bench -- servers [--seconds-budget N] [--out DIR]
+//! cargo run --release -p ringway-bench -- quick | full --for 2h | servers | bystander | textbook
+//! cargo run --release -p ringway-bench -- calibrate | compare A B | report FILES
 //!
 //!   parent, CPU 1                                   child, CPU 0
 //!   quick: points, rounds, order                    sender: one arm, one point
@@ -19,6 +19,7 @@ mod arms;
 mod bystander;
 mod calibrate;
 mod canary;
+mod compare;
 mod control;
 mod counters;
 mod data;
@@ -37,6 +38,7 @@ mod point;
 mod progress;
 mod quick;
 mod receiver;
+mod report;
 mod results;
 mod rounds;
 mod schedule;
@@ -44,6 +46,7 @@ mod sender;
 mod servers;
 mod stats;
 mod table;
+mod textbook;
 mod trial;
 mod wire;
 
@@ -75,6 +78,12 @@ enum Command {
     /// Filter and send for one arm; started by the harness itself.
     #[command(hide = true)]
     FilterSender(filter::Job),
+    /// Measure what textbooks say of one transfer, and say where they are wrong.
+    Textbook(textbook::Options),
+    /// Name what became dearer or cheaper between two result files.
+    Compare(compare::Options),
+    /// Make one HTML page of result files, with pictures.
+    Report(report::Options),
     /// Send for one arm; started by the harness itself.
     #[command(hide = true)]
     Sender(sender::Job),
@@ -105,6 +114,9 @@ fn main() -> ExitCode {
         Command::Calibrate(options) => calibrate::run(&options),
         Command::Filter(options) => filter::run(&options),
         Command::FilterSender(job) => filter::send(&job),
+        Command::Textbook(options) => textbook::run(&options),
+        Command::Compare(options) => compare::run(&options),
+        Command::Report(options) => report::run(&options),
         Command::Sender(job) => sender::run(&job),
         Command::Launch(job) => launch::run(&job),
         Command::KeepNetwork(job) => network::keep(&job),

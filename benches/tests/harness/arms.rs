@@ -1,15 +1,19 @@
 //! The harness proves itself: on arms that are wrong or slow on purpose it must say so.
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::support::{descendants, is_gone, lines_of_the_only_file, text, wait_for};
+use crate::support::{lines_of_the_only_file, text};
 
-fn quick(point: &str, arms: &str, out: Option<&Path>) -> Command {
+pub(crate) fn quick(point: &str, arms: &str, out: Option<&Path>) -> Command {
+    quick_for("1", point, arms, out)
+}
+
+pub(crate) fn quick_for(seconds: &str, point: &str, arms: &str, out: Option<&Path>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringway-bench"));
-    command.args(["quick", "--seconds-budget", "1", "--points", point]);
+    command.args(["quick", "--seconds-budget", seconds, "--points", point]);
     if !arms.is_empty() {
         command.args(["--arms", arms]);
     }
@@ -100,6 +104,16 @@ fn work_in_a_worker_of_the_kernel_appears_as_such() {
 }
 
 #[test]
+fn arms_of_the_quick_run_move_every_byte() {
+    for (point, least) in [("self-test-stream", 9), ("self-test-exchange", 8)] {
+        let rows = rows(point, "");
+        let measured = rows.iter().filter(|row| row["gap"].is_null()).count();
+        assert!(measured >= least, "{point}: {measured} arms");
+    }
+}
+
+#[test]
+#[ignore = "lane: half a minute"]
 fn every_arm_moves_every_byte_at_every_kind_of_point() {
     for (point, least) in [
         ("self-test-stream", 25),
@@ -151,22 +165,4 @@ fn unknown_names_are_refused() {
     assert!(!quick("no-such-point", "", None).status().unwrap().success());
     assert!(!quick("self-test-stream", "no-such-arm", None).status().unwrap().success());
     assert!(!quick("self-test-exchange", "sendfile", None).status().unwrap().success());
-}
-
-#[test]
-fn killed_parent_leaves_no_sender_and_no_file() {
-    let data = tempfile::tempdir().unwrap();
-    let mut parent = quick("self-test-stream", "slow-sleeps", None)
-        .arg("--data-dir")
-        .arg(data.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let id = parent.id();
-    let sender = wait_for(|| descendants(id).first().copied()).expect("a sender was started");
-    parent.kill().unwrap();
-    parent.wait().unwrap();
-    assert!(wait_for(|| is_gone(sender).then_some(())).is_some(), "the sender outlived its parent");
-    assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0);
 }

@@ -3,5 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod arms;
+mod bystander;
+mod files;
+mod leftovers;
 mod servers;
 mod support;

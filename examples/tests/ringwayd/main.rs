@@ -19,3 +19,4 @@ mod log;
 mod ranges;
 mod refusals;
 mod stopping;
+mod thresholds;

@@ -1,0 +1,56 @@
+//! What is done with result files: compared, and made into a page.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::arms::quick;
+use crate::support::text;
+
+fn harness(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ringway-bench")).args(arguments).output().unwrap()
+}
+
+/// A result file whose costs lie around `median`.
+fn result(directory: &Path, name: &str, median: f64) -> String {
+    let (low, high) = (median * 0.98, median * 1.02);
+    let line = format!(
+        r#"{{"point":"hot-1g","arm":"splice-1m","figures":{{"cpu_s_per_gb":{{"median":{median},"low":{low},"high":{high}}}}}}}"#
+    );
+    let path = directory.join(name);
+    std::fs::write(&path, line + "\n").unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn regression_of_a_tenth_fails_and_one_of_nothing_does_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let before = result(directory.path(), "before", 0.100);
+    let same = result(directory.path(), "same", 0.101);
+    let worse = result(directory.path(), "worse", 0.110);
+    let output = harness(&["compare", &before, &same, "--fail-on-regression"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("1 of 1 rows overlap: 100 %"));
+    let output = harness(&["compare", &before, &worse, "--fail-on-regression"]);
+    assert!(!output.status.success());
+    let said = text(&output.stdout);
+    assert!(said.contains("dearer: hot-1g splice-1m by +10 %"), "{said}");
+    assert!(harness(&["compare", &before, &worse]).status.success());
+    assert!(text(&harness(&["compare", &worse, &before]).stdout).contains("cheaper: hot-1g"));
+}
+
+#[test]
+fn page_is_made_of_what_a_run_has_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = quick("self-test-stream", "sendfile,splice-1m", Some(directory.path())).output();
+    assert!(run.unwrap().status.success());
+    let results = std::fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap().path();
+    let html = directory.path().join("report.html");
+    let paths = [results.to_str().unwrap(), html.to_str().unwrap()];
+    let output = harness(&["report", paths[0], "--html", paths[1]]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let page = std::fs::read_to_string(&html).unwrap();
+    assert!(page.contains("<svg") && page.contains("self-test-stream"), "{page}");
+    let output = harness(&["compare", paths[0], paths[0]]);
+    assert!(text(&output.stdout).contains("2 of 2 rows overlap"), "{}", text(&output.stdout));
+    assert!(!harness(&["report", "/no/such/file"]).status.success());
+}
