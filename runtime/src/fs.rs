@@ -3,6 +3,7 @@
 mod names;
 mod open;
 mod slots;
+mod store;
 
 use std::fmt;
 use std::future::Future;
@@ -15,9 +16,10 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 pub use crate::sys::file::{FileKind, FileSystem, Metadata};
-pub use names::{metadata, remove_file, rename};
+pub use names::{metadata, remove_file, remove_in, rename, rename_in};
 pub use open::{NotRegular, OpenOptions};
 pub use slots::Reading;
+pub use store::Storing;
 
 use crate::fault::{Sabotage, sabotaged};
 use crate::local;

@@ -8,10 +8,12 @@ mod kernel_tls;
 mod listener;
 mod pieces;
 mod sending;
+mod receive;
 mod stream;
 mod tcp;
 mod unix;
 
+pub use crate::op::Torn;
 pub use listener::ListenOptions;
 pub use pieces::Piece;
 pub use sending::Sending;

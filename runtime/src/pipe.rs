@@ -229,6 +229,46 @@ impl PipeLease {
         self.set_certain(0, moved);
         Ok(moved)
     }
+
+    /// Fills the pipe with what has arrived at a socket, without waiting.
+    pub(crate) fn fill_from_socket(&mut self, socket: BorrowedFd<'_>, len: u32) -> io::Result<u32> {
+        let Some(pipe) = &self.pipe else { return Err(gone()) };
+        let len = crate::inline_len("splice", len)?;
+        self.pool.counters.splices_inline.bump();
+        let moved = sys::pipe::splice_from_socket(socket, pipe.write.as_fd(), len)?;
+        let moved = u32::try_from(moved).unwrap_or(u32::MAX);
+        self.set_certain(moved, 0);
+        Ok(moved)
+    }
+
+    /// Drains the pipe to an offset of a file inline. Waits for the disk if it must.
+    pub(crate) fn drain_to_file(&mut self, file: BorrowedFd<'_>, at: u64) -> io::Result<u32> {
+        let Some(pipe) = &self.pipe else { return Err(gone()) };
+        let len = crate::inline_len("splice", self.residue)?;
+        self.pool.counters.splices_inline.bump();
+        let moved = sys::pipe::splice_to_file(pipe.read.as_fd(), file, at, len)?;
+        let moved = u32::try_from(moved).unwrap_or(u32::MAX);
+        self.set_certain(0, moved);
+        Ok(moved)
+    }
+
+    /// Copies what lies in the pipe into memory, as far as it fits: the way out for bytes that
+    /// cannot be spliced on. Returns 0 if the pipe is empty.
+    ///
+    /// # Errors
+    ///
+    /// Those of read(2).
+    pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(pipe) = &self.pipe else { return Err(gone()) };
+        let room = u32::try_from(buffer.len()).unwrap_or(u32::MAX).min(self.residue);
+        if room == 0 {
+            return Ok(0);
+        }
+        let room = crate::inline_len("pipe-read", room)?;
+        let read = sys::pipe::read(pipe.read.as_fd(), &mut buffer[..room])?;
+        self.set_certain(0, u32::try_from(read).unwrap_or(u32::MAX));
+        Ok(read)
+    }
 }
 
 fn gone() -> io::Error {

@@ -38,6 +38,7 @@ pub struct OpenOptions {
     truncate: bool,
     direct: bool,
     folder: bool,
+    listed: bool,
     regular: bool,
     resolve: u64,
     mode: u32,
@@ -54,6 +55,7 @@ impl OpenOptions {
             truncate: false,
             direct: false,
             folder: false,
+            listed: false,
             regular: false,
             resolve: 0,
             mode: 0o644,
@@ -94,6 +96,13 @@ impl OpenOptions {
     #[must_use]
     pub fn folder(self, on: bool) -> Self {
         Self { folder: on, ..self }
+    }
+
+    /// A folder, to open files in, to list it and to make it durable with
+    /// [`File::sync_all`](super::File::sync_all) (`O_DIRECTORY`).
+    #[must_use]
+    pub fn listed_folder(self, on: bool) -> Self {
+        Self { listed: on, ..self }
     }
 
     /// Refuses everything that is no regular file, without ever waiting for the writer of a FIFO.
@@ -187,6 +196,7 @@ impl OpenOptions {
             (self.truncate, libc::O_TRUNC),
             (self.direct, libc::O_DIRECT),
             (self.folder, libc::O_DIRECTORY | libc::O_PATH),
+            (self.listed, libc::O_DIRECTORY),
             // Opening a FIFO without a writer would wait for one.
             (self.regular, libc::O_NONBLOCK),
         ];

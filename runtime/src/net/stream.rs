@@ -154,7 +154,8 @@ impl Stream {
     /// `WouldBlock` if there is nothing; otherwise those of recv(2).
     pub fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let len = crate::inline_len("recv", buffer.len().try_into().unwrap_or(u32::MAX))?;
-        let received = socket::recv(self.as_fd(), &mut buffer[..len]);
+        self.flow.may_receive()?;
+        let received = self.flow.counted(socket::recv(self.as_fd(), &mut buffer[..len]));
         self.flow.set_dry(match &received {
             Ok(count) => *count < len,
             Err(error) => sys::would_block(error),

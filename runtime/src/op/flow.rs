@@ -1,9 +1,27 @@
 //! The sending side of a stream socket: how many bytes it has accepted, and whether that is known.
 
+use std::fmt;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::task::Waker;
+
+/// A transfer out of this stream was dropped in the middle. Nothing more is received until
+/// [`Stream::settle_received`](crate::net::Stream::settle_received) has told how much it had taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Torn;
+
+impl fmt::Display for Torn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "a transfer out of this stream was dropped in the middle: call settle_received(), which \
+             tells how many bytes it had taken, before receiving anything else",
+        )
+    }
+}
+
+impl std::error::Error for Torn {}
 
 /// A stream socket with an exact count of the bytes that it has taken.
 ///
@@ -26,6 +44,10 @@ pub(crate) struct Flow {
     same_host: OnceLock<bool>,
     /// The last receive took all there was: wait before the next one.
     dry: AtomicBool,
+    /// Bytes that were taken out of the socket.
+    received: AtomicU64,
+    /// Where the receiving transfer that was dropped began on that scale, and that there is one.
+    torn: Mutex<Option<u64>>,
 }
 
 impl Flow {
@@ -41,7 +63,44 @@ impl Flow {
             waiters: Mutex::default(),
             same_host: OnceLock::new(),
             dry: AtomicBool::new(false),
+            received: AtomicU64::new(0),
+            torn: Mutex::new(None),
         }
+    }
+
+    /// Bytes that were taken out of the socket since it was made.
+    pub(crate) fn received(&self) -> u64 {
+        self.received.load(Ordering::Acquire)
+    }
+
+    /// Counts what a receive has brought.
+    pub(crate) fn counted(&self, received: io::Result<usize>) -> io::Result<usize> {
+        if let Ok(bytes) = received {
+            self.received.fetch_add(bytes as u64, Ordering::AcqRel);
+        }
+        received
+    }
+
+    /// A transfer out of this stream, which began at `began`, was dropped: what follows in the
+    /// socket is the middle of something.
+    pub(crate) fn tear(&self, began: u64) {
+        if let Ok(mut torn) = self.torn.lock() {
+            torn.get_or_insert(began);
+        }
+    }
+
+    /// Refuses a receive from the middle of something.
+    pub(crate) fn may_receive(&self) -> io::Result<()> {
+        match self.torn.lock().map(|torn| *torn) {
+            Ok(None) => Ok(()),
+            _ => Err(io::Error::new(io::ErrorKind::ConnectionAborted, Torn)),
+        }
+    }
+
+    /// Ends that state, and tells how many bytes the transfer had taken.
+    pub(crate) fn mend(&self) -> u64 {
+        let began = self.torn.lock().ok().and_then(|mut torn| torn.take());
+        began.map_or(0, |began| self.received().saturating_sub(began))
     }
 
     /// Bytes that the socket has accepted since it was made.

@@ -36,8 +36,13 @@ pub(crate) struct Held {
 pub(crate) enum Letter {
     /// One path, with how to open it.
     Path { path: CString, how: OpenHow },
-    /// Two paths.
-    Paths { from: CString, to: CString },
+    /// Two paths, and the folder that the second is in, if it is not the op's own.
+    Paths {
+        from: CString,
+        to: CString,
+        #[expect(dead_code, reason = "held so that it stays open, never read")]
+        folder: Option<Arc<OwnedFd>>,
+    },
     /// A path, and the attributes that the kernel writes.
     Attributes { path: CString, stat: Box<libc::statx> },
 }

@@ -52,6 +52,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 pub(crate) use flow::Flow;
+pub use flow::Torn;
 pub(crate) use held::{Effect, Held, Letter};
 use table::{Abandoned, Table};
 pub(crate) use table::{CANCEL_TAG, DOORBELL_TAG, Key};

@@ -146,6 +146,11 @@ pub(crate) fn is_direct(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(retry(|| rustix::fs::fcntl_getfl(fd))?.contains(rustix::fs::OFlags::DIRECT))
 }
 
+/// Whether a descriptor was opened with `O_APPEND`.
+pub(crate) fn is_append(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(retry(|| rustix::fs::fcntl_getfl(fd))?.contains(rustix::fs::OFlags::APPEND))
+}
+
 /// Clears `O_NONBLOCK`, which would make ring ops on a regular file fail instead of wait.
 pub(crate) fn clear_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     let flags = retry(|| rustix::fs::fcntl_getfl(fd))?;

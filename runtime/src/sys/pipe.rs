@@ -48,6 +48,32 @@ pub(crate) fn splice_to_socket(
     retry(|| rustix::pipe::splice(pipe, None, socket, None, len, flags))
 }
 
+/// Moves what has arrived at a non-blocking socket into a pipe, by reference.
+pub(crate) fn splice_from_socket(
+    socket: BorrowedFd<'_>,
+    pipe: BorrowedFd<'_>,
+    len: usize,
+) -> io::Result<usize> {
+    let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+    retry(|| rustix::pipe::splice(socket, None, pipe, None, len, flags))
+}
+
+/// Moves piped bytes to an offset of a file. Waits for the disk if it must.
+pub(crate) fn splice_to_file(
+    pipe: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    mut offset: u64,
+    len: usize,
+) -> io::Result<usize> {
+    let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+    retry(|| rustix::pipe::splice(pipe, None, file, Some(&mut offset), len, flags))
+}
+
+/// Reads piped bytes into memory.
+pub(crate) fn read(pipe: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    retry(|| rustix::io::read(pipe, &mut *buffer))
+}
+
 /// Moves file bytes straight into a non-blocking socket through the kernel's own small pipe;
 /// what the socket does not take stays in the file. See sendfile(2).
 pub(crate) fn sendfile(

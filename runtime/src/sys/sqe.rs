@@ -81,6 +81,12 @@ impl Sqe {
         )
     }
 
+    /// Moves up to `len` bytes of a pipe to an offset of a file, in a worker of the kernel.
+    pub(crate) fn splice_to_file(pipe: RawFd, file: RawFd, offset: i64, len: u32) -> Self {
+        let entry = opcode::Splice::new(Fd(pipe), -1, Fd(file), offset, len.min(LENGTH_MAX));
+        Self::new("splice", entry.flags(libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK).build())
+    }
+
     /// Reads a file at an offset.
     pub(crate) fn read(fd: RawFd, buffer: *mut u8, len: u32, offset: u64) -> Self {
         let entry = opcode::Read::new(Fd(fd), buffer, len.min(LENGTH_MAX)).offset(offset);
@@ -109,6 +115,18 @@ impl Sqe {
     pub(crate) fn write(fd: RawFd, buffer: *const u8, len: u32, offset: u64) -> Self {
         let entry = opcode::Write::new(Fd(fd), buffer, len.min(LENGTH_MAX)).offset(offset);
         Self::new("write", entry.build())
+    }
+
+    /// Writes a file at an offset from a registered buffer.
+    pub(crate) fn write_fixed(
+        fd: RawFd,
+        buffer: *const u8,
+        len: u32,
+        offset: u64,
+        index: u16,
+    ) -> Self {
+        let entry = opcode::WriteFixed::new(Fd(fd), buffer, len.min(LENGTH_MAX), index);
+        Self::new("write", entry.offset(offset).build())
     }
 
     /// Sends bytes; never raises `SIGPIPE`.

@@ -18,6 +18,7 @@ mod limits;
 mod loops;
 mod ops;
 mod slots;
+mod receiving;
 mod sockets;
 mod teardown;
 mod timers;
