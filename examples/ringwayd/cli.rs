@@ -1,5 +1,7 @@
 //! The command line of `ringwayd`.
 
+pub(crate) mod push;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -21,6 +23,14 @@ pub(crate) struct CommandLine {
 pub(crate) enum Command {
     /// Serves the files below a folder over HTTP.
     Serve(Serve),
+    /// Pushes files to HTTP servers by PUT, to many at once.
+    ///
+    /// Exit status: 0 everything arrived; 1 nothing was begun; 2 the command line is wrong; otherwise
+    /// what all failures have in common: 3 a file, 4 no connection, 5 the connection broke, 6 refused,
+    /// 7 other bytes arrived, 8 out of time, 9 interrupted, 10 a limit of this host, 20 several of
+    /// these.
+    #[command(verbatim_doc_comment)]
+    Push(push::Push),
 }
 
 /// The settings of `ringwayd serve`.
@@ -115,6 +125,7 @@ mod tests {
         let all = ["ringwayd", "serve"].iter().chain(arguments);
         CommandLine::try_parse_from(all).map(|line| match line.command {
             Command::Serve(serve) => serve,
+            other => panic!("{other:?}"),
         })
     }
 

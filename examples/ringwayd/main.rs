@@ -1,9 +1,11 @@
-//! `ringwayd`, the file-push daemon of Ringway: it serves a folder over HTTP with io_uring, and
-//! copies as little as the kernel allows.
+//! `ringwayd`, the file-push daemon of Ringway: it serves a folder over HTTP and pushes files
+//! to other servers with io_uring, and copies as little as the kernel allows.
 
 mod access_log;
 mod cli;
+mod client;
 mod http;
+mod push;
 mod serve;
 
 use std::process::ExitCode;
@@ -12,10 +14,11 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let outcome = match cli::CommandLine::parse().command {
-        cli::Command::Serve(settings) => serve::run(&settings),
+        cli::Command::Serve(settings) => serve::run(&settings).map(|()| ExitCode::SUCCESS),
+        cli::Command::Push(settings) => push::run(&settings),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("ringwayd: {error:#}");
             ExitCode::FAILURE

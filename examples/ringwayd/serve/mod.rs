@@ -17,7 +17,7 @@ mod connection;
 mod desk;
 mod exchange;
 mod listen;
-mod log_writer;
+pub(crate) mod log_writer;
 mod seats;
 mod server;
 mod stop;

@@ -1,0 +1,357 @@
+//! One attempt to bring a file to a receiver: connect, ask, send, listen.
+//!
+//! ```text
+//! connect ─▶ head ─▶ 100? ─▶ body by transfer_file ─┬─▶ answer ─▶ digest? ─▶ still the same file?
+//!                     │       while listening  ──────┘
+//!                     └─▶ final answer: no body is sent, or no more of it
+//! ```
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
+
+use ringway::runtime::time;
+use ringway::{CancelToken, Limits, Parts, Receipt, TransferError};
+
+use super::Order;
+use super::budget::{Budget, burst};
+use super::failure::Failure;
+use super::listener::{Final, Listener};
+use super::request::Put;
+use super::show::Track;
+use super::source::Version;
+use crate::client::digest::Sha256;
+use crate::client::reply::{Reply, ReplyReader};
+use crate::client::resolve::resolve;
+use crate::client::url::Url;
+use crate::client::wire::{Terms, Wire};
+
+/// How long the last completions of a transfer may take when the receiver has answered already.
+const LAST_COMPLETIONS: Duration = Duration::from_millis(200);
+/// How long to listen for the reason why a receiver has closed the connection.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Bytes that are sent for each look at a rate that is shared.
+const SLICE: u64 = 1024 * 1024;
+
+/// One file on its way to one receiver.
+pub(crate) struct Attempt<'a> {
+    pub(crate) order: &'a Order,
+    pub(crate) url: &'a Url,
+    pub(crate) version: &'a Rc<Version>,
+    pub(crate) track: &'a Track,
+    /// The rate of this receiver.
+    pub(crate) rate: Option<&'a Budget>,
+    /// Whether the receiver may be asked first.
+    pub(crate) may_expect: bool,
+}
+
+/// A connection to a receiver, between two exchanges.
+#[derive(Debug)]
+pub(crate) struct Link {
+    wire: Wire,
+    replies: ReplyReader,
+    /// It has carried an exchange already, so the receiver may have closed it meanwhile.
+    used: bool,
+}
+
+/// How a file arrived.
+#[derive(Debug)]
+pub(crate) struct Delivered {
+    pub(crate) status: u16,
+    /// The receiver has said which bytes it has, and they are these.
+    pub(crate) verified: bool,
+    pub(crate) receipt: Option<Receipt>,
+}
+
+/// Why an exchange failed, and whether that may be because the connection was an old one.
+struct Broken {
+    failure: Failure,
+    heard: bool,
+}
+
+impl Attempt<'_> {
+    /// Makes the attempt. A connection that can be used again is left in `kept`.
+    ///
+    /// # Errors
+    ///
+    /// Every [`Failure`] but those of waiting and of time.
+    ///
+    /// # Cancel safety
+    ///
+    /// The connection is lost.
+    pub(crate) async fn make(&self, kept: &mut Option<Link>) -> Result<Delivered, Failure> {
+        let mut link = match kept.take() {
+            Some(link) => link,
+            None => self.connect().await?,
+        };
+        self.track.begin(self.version.seen.len);
+        let mut outcome = self.exchange(&mut link).await;
+        if let (true, Err(Broken { failure: Failure::Broken(_), heard: false })) =
+            (link.used, &outcome)
+        {
+            // It was closed while nobody looked. A PUT may be repeated (RFC 9110, section 9.2.2).
+            link = self.connect().await?;
+            self.track.begin(self.version.seen.len);
+            outcome = self.exchange(&mut link).await;
+        }
+        let (reply, receipt) = outcome.map_err(|broken| broken.failure)?;
+        if reply.reusable {
+            link.used = true;
+            *kept = Some(link);
+        }
+        self.judge(&reply, receipt)
+    }
+
+    async fn connect(&self) -> Result<Link, Failure> {
+        let connect_timeout = Duration::from_secs(self.order.limits.connect_timeout_seconds);
+        let url = self.url;
+        let addresses = resolve(&url.host, url.port, connect_timeout).await;
+        let addresses = addresses.map_err(|error| Failure::Unresolved(error.to_string()))?;
+        let terms = Terms { connect_timeout, unsent_bytes_max: self.order.limits.max_unsent_bytes };
+        let wire = Wire::connect(&addresses, terms).await;
+        let wire = wire.map_err(|error| Failure::Unreachable(error.to_string()))?;
+        Ok(Link { wire, replies: ReplyReader::default(), used: false })
+    }
+
+    /// Sends the request and hears the answer.
+    async fn exchange(&self, link: &mut Link) -> Result<(Reply, Option<Receipt>), Broken> {
+        let Link { wire, replies, .. } = link;
+        let mut listener = Listener::new(wire.ear(), replies);
+        let outcome = self.converse(wire, &mut listener).await;
+        let heard = listener.heard;
+        outcome.map_err(|failure| Broken { failure, heard })
+    }
+
+    async fn converse(
+        &self,
+        wire: &mut Wire,
+        listener: &mut Listener<'_>,
+    ) -> Result<(Reply, Option<Receipt>), Failure> {
+        let limits = &self.order.limits;
+        let expect = self.may_expect && self.version.seen.len >= limits.expect_min_bytes.max(1);
+        let head = self.head(expect);
+        let mut first = head.into_bytes();
+        if expect {
+            let silence = self.silence();
+            let sent = time::timeout(silence, wire.send(&first)).await;
+            sent.map_err(|_| Failure::Silent(silence))?
+                .map_err(|error: io::Error| Failure::Broken(error.to_string()))?;
+            first.clear();
+            let wait = Duration::from_millis(limits.expect_timeout_milliseconds);
+            // One that says nothing in this time may not know the question: the body follows.
+            if let Ok(said) = time::timeout(wait, listener.go_ahead()).await
+                && let Some(Final::Status(status)) = said?
+            {
+                let reply = listener.reply(self.silence()).await?;
+                self.not_early(status, 0)?;
+                // It may wait for the body all the same, so nothing can follow on this connection.
+                return Ok((Reply { reusable: false, ..reply }, None));
+            }
+        }
+        self.send_and_listen(wire, listener, first).await
+    }
+
+    /// Sends the body and listens at the same time: a receiver may answer before it has all.
+    async fn send_and_listen(
+        &self,
+        wire: &mut Wire,
+        listener: &mut Listener<'_>,
+        first: Vec<u8>,
+    ) -> Result<(Reply, Option<Receipt>), Failure> {
+        let token = CancelToken::new();
+        let mut sending = pin!(self.send(wire, first, &token));
+        let answered = {
+            let mut listening = pin!(listener.status());
+            first_of(sending.as_mut(), listening.as_mut()).await
+        };
+        let sent = match answered {
+            First::Sent(sent) => sent,
+            First::Heard(said) => {
+                // Only who says yes can mean all of it; everybody else is sent no more at once.
+                let done = match said {
+                    Ok(Final::Status(200..=299)) => {
+                        time::timeout(LAST_COMPLETIONS, sending.as_mut()).await.ok()
+                    }
+                    _ => None,
+                };
+                let sent = match done {
+                    Some(sent) => sent,
+                    None => {
+                        token.cancel();
+                        sending.as_mut().await
+                    }
+                };
+                let Final::Status(status) = said?;
+                let reply = listener.reply(self.silence()).await?;
+                return match sent {
+                    Ok(receipt) => Ok((reply, receipt)),
+                    Err(_) => {
+                        self.not_early(status, self.track.sent())?;
+                        Ok((Reply { reusable: false, ..reply }, None))
+                    }
+                };
+            }
+        };
+        match sent {
+            Ok(receipt) => {
+                listener.status_within(self.silence()).await?;
+                Ok((listener.reply(self.silence()).await?, receipt))
+            }
+            Err(error) => {
+                let failure = Failure::from_transfer(&error);
+                if !matches!(failure, Failure::Broken(_)) {
+                    return Err(failure);
+                }
+                // It has closed the connection, and may have said why before.
+                let Ok(Final::Status(status)) = listener.status_within(LAST_WORDS).await else {
+                    return Err(failure);
+                };
+                self.not_early(status, self.track.sent())?;
+                let reply = listener.reply(LAST_WORDS).await?;
+                Ok((Reply { reusable: false, ..reply }, None))
+            }
+        }
+    }
+
+    /// Who has not got everything cannot have stored it.
+    fn not_early(&self, status: u16, sent: u64) -> Result<(), Failure> {
+        match status {
+            200..=299 => {
+                let total = self.version.seen.len;
+                Err(Failure::AnsweredEarly { status, sent, total })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends the head, if it is still to go, and the body: in one transfer, or in slices if a rate is
+    /// shared with others.
+    async fn send(
+        &self,
+        wire: &mut Wire,
+        first: Vec<u8>,
+        token: &CancelToken,
+    ) -> Result<Option<Receipt>, TransferError> {
+        let Version { file, seen, .. } = &**self.version;
+        let head_bytes = first.len() as u64;
+        let limits = Limits::default().with_peer_timeout(self.silence());
+        let mut parts = Parts::new();
+        if head_bytes > 0 {
+            parts = parts.bytes(first);
+        }
+        let Some(total) = &self.order.total else {
+            let mut transfer = wire
+                .transfer(parts.file_as_seen(file, 0..seen.len, *seen))
+                .limits(limits)
+                .cancel_token(token)
+                .on_progress(|at| self.track.advance(at.sent.saturating_sub(head_bytes)));
+            if let Some(rate) = self.order.limits.rate_bytes_per_second {
+                transfer = transfer.rate_limit(rate, burst(rate));
+            }
+            return transfer.await.map(Some);
+        };
+        let (mut offset, mut head_bytes) = (0, head_bytes);
+        loop {
+            let left = seen.len - offset;
+            let slice = if left == 0 { 0 } else { self.allowed(total, left.min(SLICE)).await };
+            let range = offset..offset + slice;
+            let receipt = wire
+                .transfer(std::mem::take(&mut parts).file_as_seen(file, range, *seen))
+                .limits(limits.clone())
+                .cancel_token(token)
+                .on_progress(|at| self.track.advance(offset + at.sent.saturating_sub(head_bytes)))
+                .await?;
+            offset += slice;
+            head_bytes = 0;
+            if offset == seen.len {
+                return Ok(Some(receipt));
+            }
+        }
+    }
+
+    /// How much the shared rate and that of the receiver allow now.
+    async fn allowed(&self, total: &Budget, want: u64) -> u64 {
+        let own = match self.rate {
+            Some(rate) => rate.take(want).await,
+            None => want,
+        };
+        let allowed = total.take(own).await;
+        if let Some(rate) = self.rate {
+            rate.give_back(own - allowed);
+        }
+        allowed
+    }
+
+    fn head(&self, expect: bool) -> String {
+        let Version { seen, digest, .. } = &**self.version;
+        Put {
+            url: self.url,
+            length: seen.len,
+            digest: digest.as_ref(),
+            token: self.order.token.as_ref(),
+            headers: &self.order.headers,
+            expect,
+        }
+        .head()
+    }
+
+    /// What an answer is worth.
+    fn judge(&self, reply: &Reply, receipt: Option<Receipt>) -> Result<Delivered, Failure> {
+        let status = reply.head.status;
+        if !(200..=299).contains(&status) {
+            return Err(Failure::refused(reply, SystemTime::now()));
+        }
+        // Now it has read everything, so what it has read is what the file was until now: routes that
+        // send by reference would have sent what was written meanwhile.
+        if self.version.has_changed() {
+            let how = receipt.and_then(|receipt| receipt.source_changed);
+            let how = how.map_or("after the last byte had left".to_owned(), |how| how.to_string());
+            return Err(Failure::SourceChanged(how));
+        }
+        let verified = self.verify(reply)?;
+        Ok(Delivered { status, verified, receipt })
+    }
+
+    /// Whether the receiver confirms the digest.
+    fn verify(&self, reply: &Reply) -> Result<bool, Failure> {
+        let told = Sha256::in_fields(reply.head.values("repr-digest"));
+        let (Some(sent), Some(got)) = (self.version.digest, told) else { return Ok(false) };
+        if sent == got {
+            return Ok(true);
+        }
+        // The digest of an answer that has a body of its own is that body's, unless the answer says
+        // that it stands for the target (RFC 9530, appendix B; RFC 9110, section 8.7).
+        let of_target = reply.head.field("content-location") == Some(&self.url.target());
+        if reply.is_empty || of_target {
+            return Err(Failure::OtherDigest { sent, got });
+        }
+        Ok(false)
+    }
+
+    fn silence(&self) -> Duration {
+        Duration::from_secs(self.order.limits.idle_timeout_seconds)
+    }
+}
+
+/// Which of two things came first.
+enum First<S, H> {
+    Sent(S),
+    Heard(H),
+}
+
+/// Awaits both until one is there. The other one can be awaited on.
+async fn first_of<S: Future, H: Future>(
+    mut sending: Pin<&mut S>,
+    mut listening: Pin<&mut H>,
+) -> First<S::Output, H::Output> {
+    poll_fn(|context| {
+        if let Poll::Ready(sent) = sending.as_mut().poll(context) {
+            return Poll::Ready(First::Sent(sent));
+        }
+        listening.as_mut().poll(context).map(First::Heard)
+    })
+    .await
+}
