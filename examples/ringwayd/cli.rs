@@ -31,6 +31,10 @@ pub(crate) enum Command {
     /// these.
     #[command(verbatim_doc_comment)]
     Push(push::Push),
+    /// Tells what this kernel and these limits allow, and what to change and how.
+    ///
+    /// Exit status: 0 all is well; 3 it works, and could be faster or hold more; 1 it does not work.
+    Doctor(crate::doctor::Doctor),
 }
 
 /// The settings of `ringwayd serve`.

@@ -4,6 +4,7 @@
 mod access_log;
 mod cli;
 mod client;
+mod doctor;
 mod http;
 mod push;
 mod serve;
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
     let outcome = match cli::CommandLine::parse().command {
         cli::Command::Serve(settings) => serve::run(&settings).map(|()| ExitCode::SUCCESS),
         cli::Command::Push(settings) => push::run(&settings),
+        cli::Command::Doctor(settings) => doctor::run(&settings),
     };
     match outcome {
         Ok(code) => code,
