@@ -23,7 +23,9 @@ use crate::launch::die_with_the_parent;
 use crate::machine::{Machine, pin_to};
 use crate::measure::Usage;
 use crate::neighbours::{Neighbours, Watch};
+use crate::network::LOCALHOST;
 use crate::results::{self, SCHEMA};
+use crate::schedule::Bounds;
 use crate::stats::{Estimate, estimate, estimate_ratio};
 use crate::{data, loopback, schedule, table};
 
@@ -131,7 +133,7 @@ pub(crate) fn send(job: &Job) -> Result<()> {
     pin_to(job.cpu)?;
     let mask = patterns::mask(&job.pattern).context("no such pattern")?;
     let file = File::open(&job.data)?;
-    let socket = loopback::connect(job.port)?;
+    let socket = loopback::connect((LOCALHOST, job.port).into())?;
     let congestion = loopback::prepare(&socket)?;
     let usage = arms::run(&job.arm, &file, &socket, mask)?;
     println!("{}", serde_json::to_string(&Told { usage, congestion })?);
@@ -170,7 +172,7 @@ impl Stage {
             self.trial(pattern, arm, true)?;
         }
         let (begin, mut done) = (Instant::now(), 0);
-        while schedule::goes_on(done, begin.elapsed(), time) {
+        while schedule::goes_on(Bounds::QUICK, done, begin.elapsed(), time) {
             done += 1;
             for index in schedule::order(arms.len(), done) {
                 samples[index].push(self.trial(pattern, arms[index], false)?);
@@ -185,7 +187,8 @@ impl Stage {
     }
 
     fn attempt(&self, pattern: &Pattern, arm: &Arm, compares: bool) -> Result<Sample> {
-        let (listener, port) = loopback::listen()?;
+        let listener = loopback::listen(LOCALHOST)?;
+        let port = listener.local_addr()?.port();
         let mut sender = Command::new(std::env::current_exe()?)
             .arg("filter-sender")
             .args(["--arm", arm.name, "--pattern", pattern.name])

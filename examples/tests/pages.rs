@@ -74,7 +74,8 @@ fn run(name: &str, arguments: &[&str], listener: TcpListener) -> (String, Vec<u8
 fn filter_sends_the_lines_that_hold_a_word() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
-    let line = |index: u32| format!("{index} {}\n", if index.is_multiple_of(7) { "disk" } else { "net" });
+    let line =
+        |index: u32| format!("{index} {}\n", if index.is_multiple_of(7) { "disk" } else { "net" });
     std::fs::write(&path, (0..100_000).map(line).collect::<String>()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();

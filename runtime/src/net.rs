@@ -7,8 +7,8 @@
 mod kernel_tls;
 mod listener;
 mod pieces;
-mod sending;
 mod receive;
+mod sending;
 mod stream;
 mod tcp;
 mod unix;

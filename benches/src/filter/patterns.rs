@@ -6,8 +6,10 @@ use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use ringway_testkit::canary;
 
-use crate::canary::mix;
+/// Which canary fills what is behind the keys.
+const FILE_ID: u64 = 1;
 
 /// Bytes in a record.
 pub(crate) const RECORD: usize = 1024;
@@ -49,9 +51,7 @@ pub(crate) fn write(path: &Path, records: u64) -> Result<()> {
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
     let mut record = [0; RECORD];
     for index in 0..records {
-        for (word, bytes) in (0..).zip(record.chunks_exact_mut(8)) {
-            bytes.copy_from_slice(&mix(index << 7 | word).to_le_bytes());
-        }
+        canary::fill(FILE_ID, index * RECORD as u64, &mut record);
         let bits = (0..).zip(PATTERNS).filter(|(_, pattern)| (pattern.keeps)(index));
         let key: u32 = bits.map(|(bit, _)| 1u32 << bit).sum();
         record[..4].copy_from_slice(&key.to_le_bytes());
