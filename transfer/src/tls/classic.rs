@@ -1,6 +1,6 @@
 //! TLS 1.2: rustls seals and opens, and we carry. The payload is copied on the way.
 
-use rustls::unbuffered::{ConnectionState, EncryptError, WriteTraffic};
+use rustls::unbuffered::{ConnectionState, EncryptError, UnbufferedStatus, WriteTraffic};
 
 use super::error::TlsError;
 use super::handshake::{Carrier, Connection, Need};
@@ -29,6 +29,7 @@ impl Classic {
         closed: bool,
     ) -> Self {
         let mut carrier = Carrier::default();
+        carrier.shows_all = true;
         carrier.put(rest);
         (carrier.plaintext, carrier.closed_by_peer) = (plaintext, closed);
         Self {
@@ -158,24 +159,21 @@ impl Classic {
         let mut room = room;
         for _ in 0..2 {
             into.resize(begin + room, 0);
+            let bytes = self.carrier.shown_mut();
             let written = match &mut self.connection {
-                Connection::Server(connection) => {
-                    match connection.process_tls_records(&mut []).state {
-                        Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                            write(&mut traffic, &mut into[begin..])
-                        }
-                        other => return Err(not_ready(other.map(drop))),
-                    }
-                }
-                Connection::Client(connection) => {
-                    match connection.process_tls_records(&mut []).state {
-                        Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                            write(&mut traffic, &mut into[begin..])
-                        }
-                        other => return Err(not_ready(other.map(drop))),
-                    }
-                }
+                Connection::Server(connection) => write_into(
+                    connection.process_tls_records(bytes),
+                    &mut into[begin..],
+                    &mut write,
+                ),
+                Connection::Client(connection) => write_into(
+                    connection.process_tls_records(bytes),
+                    &mut into[begin..],
+                    &mut write,
+                ),
             };
+            let (discard, written) = written?;
+            self.carrier.discard(discard);
             match written {
                 Ok(len) => {
                     into.truncate(begin + len);
@@ -189,8 +187,20 @@ impl Classic {
     }
 }
 
-fn not_ready(state: Result<(), rustls::Error>) -> rustls::Error {
-    state.err().unwrap_or(rustls::Error::HandshakeNotComplete)
+type Written = (usize, Result<usize, EncryptError>);
+
+/// Writes if rustls is ready to; also tells what it has read of the bytes that it was shown.
+fn write_into<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    room: &mut [u8],
+    write: &mut impl FnMut(&mut dyn Traffic, &mut [u8]) -> Result<usize, EncryptError>,
+) -> Result<Written, rustls::Error> {
+    match status.state? {
+        ConnectionState::WriteTraffic(mut traffic) => {
+            Ok((status.discard, write(&mut traffic, room)))
+        }
+        _ => Err(rustls::Error::HandshakeNotComplete),
+    }
 }
 
 /// What both sides of a connection can write.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ringway_runtime::net::TcpStream;
+use ringway_runtime::net::{Half, TcpStream};
 use ringway_runtime::time::timeout;
 use rustls::client::UnbufferedClientConnection;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -86,7 +86,7 @@ impl TlsAcceptor {
     /// # Ok(()) }
     /// ```
     pub async fn accept(&self, stream: TcpStream) -> Result<TlsStream, TlsError> {
-        let shaken = within(&self.limits, self.shake(&stream)).await;
+        let shaken = within(&self.limits, &stream, self.shake(&stream)).await;
         TlsStream::establish(stream, shaken?, &self.limits)
     }
 
@@ -160,7 +160,7 @@ impl TlsConnector {
         let connection = UnbufferedClientConnection::new(Arc::clone(&self.config), name);
         let connection = Connection::Client(connection.map_err(unusable)?);
         let shaking = handshake::run(&stream, connection, Carrier::default(), said);
-        let shaken = within(&self.limits, shaking).await;
+        let shaken = within(&self.limits, &stream, shaking).await;
         TlsStream::establish(stream, shaken?, &self.limits)
     }
 }
@@ -177,12 +177,15 @@ fn unusable(error: rustls::Error) -> TlsError {
 
 async fn within(
     limits: &TlsLimits,
+    stream: &TcpStream,
     shaking: impl Future<Output = Result<Established, TlsError>>,
 ) -> Result<Established, TlsError> {
     let limit = limits.handshake_timeout;
     let shaken = timeout(limit, shaking).await;
     let shaken = shaken.unwrap_or_else(|_| Err(TlsError::new(TlsErrorKind::TimedOut { limit })));
     if let Err(error) = &shaken {
+        // The peer learns now that it is over; the socket is closed when it is dropped.
+        let _ = stream.shutdown(Half::Write);
         tracing::info!(%error, blame = %error.blame(), "a TLS handshake failed");
     }
     shaken

@@ -12,7 +12,7 @@ pub(crate) enum Engine {
     /// TLS 1.3.
     Own(Session, Inbox),
     /// TLS 1.2.
-    Classic(Classic),
+    Classic(Box<Classic>),
 }
 
 /// How far reading came.
@@ -54,8 +54,8 @@ impl Engine {
         plaintext: Vec<u8>,
         ciphertext: &[u8],
         closed_by_peer: bool,
-    ) -> Classic {
-        Classic::new(connection, plaintext, ciphertext, closed_by_peer)
+    ) -> Box<Classic> {
+        Box::new(Classic::new(connection, plaintext, ciphertext, closed_by_peer))
     }
 
     /// Takes plaintext that is there, opening what must be opened for it.

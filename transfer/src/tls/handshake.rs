@@ -15,10 +15,13 @@ use rustls::{
 };
 
 use super::error::{TlsError, TlsErrorKind};
+use super::record::{HEADER, PLAINTEXT_MAX};
 use super::session::Keys;
 
 /// Handshake bytes that are kept at most: the longest message that rustls takes, in records.
 const INCOMING_MAX: usize = 80 << 10;
+/// A length that no record may have: TLS 1.2 allows 2 KiB more than the plaintext.
+const RECORD_MAX: usize = PLAINTEXT_MAX + 2048 + 1;
 /// Room for one receive.
 const ROOM: usize = 4 << 10;
 /// Bytes that are thrown away so that the alert of a refused handshake is not lost to a reset.
@@ -75,6 +78,11 @@ pub(crate) struct Carrier {
     pub(crate) closed_by_peer: bool,
     /// The first bytes of the peer, for the sentence of an error.
     first: Vec<u8>,
+    /// Bytes of `incoming` that rustls may see: it must not open what stands behind the handshake. It would
+    /// answer a key update only before its own next record, which never comes.
+    shown: usize,
+    /// rustls opens the records after the handshake as well, so it sees everything.
+    pub(crate) shows_all: bool,
 }
 
 /// What the handshake waits for.
@@ -106,6 +114,11 @@ impl Carrier {
         self.filled += count;
     }
 
+    /// What was received and not yet opened, for rustls.
+    pub(crate) fn shown_mut(&mut self) -> &mut [u8] {
+        &mut self.incoming[..self.shown]
+    }
+
     pub(crate) fn filled(&self) -> &[u8] {
         &self.incoming[..self.filled]
     }
@@ -120,14 +133,36 @@ impl Carrier {
     /// Bytes of the peer that nobody has opened.
     pub(crate) fn take_rest(&mut self) -> Vec<u8> {
         let rest = self.filled().to_vec();
-        (self.incoming, self.filled) = (Vec::new(), 0);
+        (self.incoming, self.filled, self.shown) = (Vec::new(), 0, 0);
         rest
     }
 
-    fn discard(&mut self, count: usize) {
+    pub(crate) fn discard(&mut self, count: usize) {
         let count = count.min(self.filled);
         self.incoming.copy_within(count..self.filled, 0);
         self.filled -= count;
+        self.shown = self.shown.saturating_sub(count);
+    }
+
+    /// Shows one whole record more, or all of what is no record; `false` if there is none.
+    fn show_more(&mut self) -> bool {
+        let before = self.shown;
+        self.shown += match &self.incoming[self.shown..self.filled] {
+            all if self.shows_all => all.len(),
+            [] => 0,
+            &[20..=23, 3, _, high, low, ref rest @ ..] => {
+                let len = usize::from(u16::from_be_bytes([high, low]));
+                match len {
+                    // Longer than any record: rustls says so.
+                    RECORD_MAX.. => HEADER + rest.len(),
+                    _ if rest.len() >= len => HEADER + len,
+                    _ => 0,
+                }
+            }
+            [20..=23] | [20..=23, 3] | [20..=23, 3, _] | [20..=23, 3, _, _] => 0,
+            garbage => garbage.len(),
+        };
+        self.shown > before
     }
 }
 
@@ -201,8 +236,7 @@ fn advance<Data>(
     carrier: &mut Carrier,
 ) -> Result<Need, rustls::Error> {
     loop {
-        let is_handshaking = connection.is_handshaking();
-        let status = process(connection, &mut carrier.incoming[..carrier.filled]);
+        let status = process(connection, &mut carrier.incoming[..carrier.shown]);
         let mut discard = status.discard;
         let need = match status.state {
             Ok(ConnectionState::EncodeTlsData(mut data)) => {
@@ -225,8 +259,6 @@ fn advance<Data>(
                 carrier.closed_by_peer = true;
                 Ok(None)
             }
-            // Before the client has finished, a server could only send.
-            Ok(ConnectionState::WriteTraffic(_)) if is_handshaking => Ok(Some(Need::Receive)),
             Ok(ConnectionState::WriteTraffic(_) | ConnectionState::Closed) => {
                 Ok(Some(Need::Nothing))
             }
@@ -238,9 +270,16 @@ fn advance<Data>(
         carrier.discard(discard);
         match need {
             Ok(None) => {}
-            Ok(Some(need)) => return Ok(need),
+            // Before the client has finished, a server could only send.
+            Ok(Some(need @ (Need::Receive | Need::Nothing))) => {
+                let goes_on = connection.is_handshaking() || carrier.shows_all;
+                if !(goes_on && carrier.show_more()) {
+                    return Ok(if connection.is_handshaking() { Need::Receive } else { need });
+                }
+            }
+            Ok(Some(Need::Send)) => return Ok(Need::Send),
             Err(error) => {
-                collect_alert(connection, process, &mut carrier.outgoing);
+                collect_alert(connection, process, carrier);
                 return Err(error);
             }
         }
@@ -251,15 +290,13 @@ fn advance<Data>(
 fn collect_alert<Data>(
     connection: &mut UnbufferedConnectionCommon<Data>,
     process: Process<Data>,
-    outgoing: &mut Vec<u8>,
+    carrier: &mut Carrier,
 ) {
-    // It has one alert at most; the bound is against surprises.
-    for _ in 0..8 {
-        let Ok(ConnectionState::EncodeTlsData(mut data)) = process(connection, &mut []).state
-        else {
-            return;
-        };
-        if encode(outgoing, |room| data.encode(room)).is_err() {
+    // Only as long as it has something to say: it must not read the same bytes again.
+    while connection.wants_write() {
+        let status = process(connection, &mut carrier.incoming[..carrier.shown]);
+        let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state else { return };
+        if encode(&mut carrier.outgoing, |room| data.encode(room)).is_err() {
             return;
         }
     }
@@ -341,7 +378,7 @@ pub(crate) async fn receive(stream: &TcpStream, carrier: &mut Carrier) -> Result
     }
 }
 
-/// Tells the peer why, as far as the socket takes it at once, and ends the connection so that it arrives:
+/// Tells the peer why, as far as the socket takes it at once, and reads what is there so that it arrives:
 /// closing a socket with unread bytes would reset it and lose the alert.
 fn refuse(stream: &TcpStream, alert: &[u8]) {
     // The error of the handshake is the one to tell; what fails here adds nothing.

@@ -1,7 +1,7 @@
 //! What must be known of a `ClientHello` before rustls reads it: which suite the client lists first, and
 //! which name it asks for. RFC 8446, 4.1.2; RFC 6066, 3.
 
-use super::record::HEADER;
+use super::record::{HEADER, PLAINTEXT_MAX};
 
 /// The longest hello that is waited for, in bytes; rustls takes no longer message either.
 const HELLO_MAX: usize = 0xffff;
@@ -42,7 +42,7 @@ fn joined(received: &[u8]) -> Option<Result<Vec<u8>, ()>> {
         }
         let header = rest.first_chunk::<HEADER>()?;
         let len = usize::from(u16::from_be_bytes([header[3], header[4]]));
-        if len == 0 {
+        if len == 0 || len > PLAINTEXT_MAX {
             return Some(Err(()));
         }
         message.extend_from_slice(rest.get(HEADER..HEADER + len)?);
@@ -187,5 +187,6 @@ mod tests {
         assert_eq!(read(&record(&[1, 0, 0, 1, 0])), Hello::Unreadable);
         assert_eq!(read(&record(&[1, 0xff, 0, 0, 0])), Hello::Unreadable);
         assert_eq!(read(&record(&[])), Hello::Unreadable);
+        assert_eq!(read(&[22, 3, 1, 0x40, 1]), Hello::Unreadable);
     }
 }

@@ -132,11 +132,11 @@ impl Session {
     ///
     /// [`Unsealed`]; nothing was touched then.
     pub(crate) fn seal(&mut self, slot: &mut [u8], len: usize) -> Result<usize, Unsealed> {
-        if let Some(fault) = self.fault {
-            return Err(Unsealed::Failed(fault));
-        }
         if self.closed_by_us {
             return Err(Unsealed::Closed);
+        }
+        if let Some(fault) = self.fault.filter(|_| !self.may_send()) {
+            return Err(Unsealed::Failed(fault));
         }
         if !self.sending.pending.is_empty() {
             return Err(Unsealed::PrepareFirst);
@@ -161,6 +161,7 @@ impl Session {
     }
 
     /// Records that are sealed and in the hands of a caller.
+    #[cfg(test)]
     pub(crate) fn staged(&self) -> u64 {
         self.sending.staged()
     }
@@ -183,7 +184,7 @@ impl Session {
     /// Whether something must be said before further data: answers, alerts, a key that is spent.
     pub(crate) fn owes(&self) -> bool {
         let owed = &self.sending.owed;
-        let spent = self.sending.is_spent() && !self.closed_by_us && self.fault.is_none();
+        let spent = self.sending.is_spent() && self.may_send();
         owed.answer || owed.update.is_some() || owed.alert.is_some() || spent
     }
 
@@ -197,7 +198,7 @@ impl Session {
         if self.sending.staged() > 0 || !self.sending.pending.is_empty() {
             return Ok(());
         }
-        let is_open = !self.closed_by_us && self.fault.is_none();
+        let is_open = self.may_send();
         if is_open && self.sending.is_spent() && self.sending.owed.update.is_none() {
             self.sending.owed.update = Some(false);
         }
@@ -215,7 +216,7 @@ impl Session {
 
     /// Makes new keys for sending at the next border of records; `asks` the peer to do the same.
     pub(crate) fn update_keys(&mut self, asks: bool) {
-        if self.closed_by_us || self.fault.is_some() {
+        if !self.may_send() {
             return;
         }
         let update = &mut self.sending.owed.update;
@@ -224,7 +225,7 @@ impl Session {
 
     /// Says that nothing more follows.
     pub(crate) fn close(&mut self) {
-        if !self.closed_by_us && self.fault.is_none() {
+        if self.may_send() {
             self.closed_by_us = true;
             self.sending.owed.alert = Some(Alert::CLOSE_NOTIFY);
         }
@@ -243,6 +244,12 @@ impl Session {
     /// Whether we have said so, though it may still wait to be sent.
     pub(crate) fn is_closed_by_us(&self) -> bool {
         self.closed_by_us
+    }
+
+    /// Whether there may be more data. A peer that has stopped sending, even without a word, can still
+    /// receive.
+    pub(crate) fn may_send(&self) -> bool {
+        !self.closed_by_us && self.fault.is_none_or(|fault| fault == Fault::Truncated)
     }
 
     /// What ended the session, if something did.
@@ -335,8 +342,7 @@ impl Session {
             joined.extend_from_slice(content);
             rest = &joined;
         }
-        loop {
-            let Some((kind, len)) = message::head(rest) else { break };
+        while let Some((kind, len)) = message::head(rest) {
             if len > MESSAGE_MAX {
                 return Err(Fault::Malformed("a handshake message that is too long"));
             }

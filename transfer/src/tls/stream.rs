@@ -202,7 +202,11 @@ impl TlsStream {
         self.state.get_mut().engine.close().map_err(TlsError::into_io)?;
         self.flush().await?;
         self.drain_kernel().await?;
-        self.stream.shutdown(Half::Write)
+        match self.stream.shutdown(Half::Write) {
+            // The peer has taken all and is gone already: there is nothing left to end.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            other => other,
+        }
     }
 
     /// Shuts down the connection below, without a word of TLS: the peer sees a truncation.

@@ -41,6 +41,7 @@ impl Inbox {
     }
 
     /// Bytes of memory held.
+    #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
         self.bytes.capacity()
     }

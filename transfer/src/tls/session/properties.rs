@@ -272,6 +272,26 @@ fn nothing_is_sealed_after_a_close() {
 }
 
 #[test]
+fn an_idle_session_holds_no_buffer() {
+    let (mut ours, mut peer) = Peer::of_server();
+    let ticket = peer.record(HANDSHAKE, &[24, 0], 0);
+    let rest = peer.record(HANDSHAKE, &[0, 1, 1], 0);
+    peer.update();
+    let data = peer.data(&[7; 10_000]);
+    pair::deliver(&mut ours, &[ticket, rest, data].concat());
+    let mut read = Vec::new();
+    assert_eq!(read_all(&mut ours, 1000, &mut read), Outcome::Waits);
+    assert_eq!(read.len(), 10_000);
+    assert_eq!(peer.hear(&mut ours).len(), 1);
+    ours.rest();
+    let Engine::Own(session, inbox) = &ours else { panic!("our own records") };
+    assert_eq!((inbox.held(), session.fragment.capacity()), (0, 0));
+    assert_eq!(session.pending().held(), 0);
+    // What is left is the session itself; the keys of the cipher are the library's.
+    assert!(size_of::<Engine>() <= 2048, "{} bytes", size_of::<Engine>());
+}
+
+#[test]
 fn keys_are_replaced_before_their_limit_and_rustls_follows() {
     for suite in SUITES {
         let (mut ours, mut theirs) = pair::server_and_rustls(suite, 16);

@@ -116,6 +116,12 @@ impl Pending {
         self.bytes.is_empty()
     }
 
+    /// Bytes of memory held.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Plaintext of the half-sent record, in bytes: gone from the caller's view, not yet accepted.
     pub(crate) fn plaintext(&self) -> u64 {
         self.plaintext

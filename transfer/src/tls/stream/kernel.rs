@@ -50,7 +50,7 @@ impl TlsStream {
         loop {
             let mut state = self.state.borrow_mut();
             let Some((session, kernel)) = state.kernel_half() else { return Ok(u64::MAX) };
-            if let Some(fault) = session.fault() {
+            if let Some(fault) = session.fault().filter(|_| !session.may_send()) {
                 return Err(into_io(fault));
             }
             if session.is_closed_by_us() {
