@@ -239,7 +239,7 @@ fn a_token_cancelled_from_another_thread_leaves_an_exact_count_and_a_stream_that
 fn ten_thousand_cancelled_tokens_leave_exact_counts() {
     let limit = Duration::from_secs(1200);
     in_child("ten_thousand_cancelled_tokens_leave_exact_counts", limit, || {
-        cancel_at_random(10_000)
+        cancel_at_random(10_000);
     });
 }
 

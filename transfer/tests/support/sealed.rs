@@ -109,6 +109,8 @@ pub async fn shaken(
     theirs: StdStream,
 ) -> (TlsStream, Client) {
     theirs.set_read_timeout(Some(ringway_testkit::peer::PATIENCE_DEFAULT)).unwrap();
+    // rustls writes its last messages one by one: the second would wait 40 ms for an acknowledgement.
+    theirs.set_nodelay(true).unwrap();
     let config = client_config(settings);
     let client = std::thread::spawn(move || {
         let name = ServerName::try_from("peer.test").unwrap();
