@@ -146,7 +146,8 @@ impl TlsStream {
         }
     }
 
-    /// Sends all bytes, waiting for room.
+    /// Sends all bytes, waiting for room. The peer is heard by [`read`](Self::read), and by transfers while
+    /// they send; this only sends.
     ///
     /// # Errors
     ///

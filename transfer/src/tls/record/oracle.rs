@@ -166,7 +166,7 @@ fn a_record_that_was_changed_anywhere_is_refused() {
 fn a_record_that_was_taken_back_is_sealed_again_under_its_number() {
     let (client, _) = secrets(Suite::Aes256Gcm);
     let mut sealer = Sealer::at(TrafficKey::new(&client.tx.1).expect("a key"), 0, 1 << 20);
-    let mut seal = |sealer: &mut Sealer, byte| {
+    let seal = |sealer: &mut Sealer, byte| {
         let mut slot = vec![byte; HEADER + 9 + TAIL];
         sealer.seal(&mut slot, 9, ContentType::ApplicationData).expect("a record");
         slot

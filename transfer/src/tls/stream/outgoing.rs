@@ -3,6 +3,7 @@
 //! Nothing here waits, and nothing is borrowed after a call, so routes can await in between.
 
 use super::*;
+use crate::tls::record::{HEADER, PLAINTEXT_MAX, TAIL};
 use crate::tls::session::Unsealed;
 
 /// What was heard of the peer while sending.
@@ -157,7 +158,9 @@ impl TlsStream {
         }
         /// Records in a batch.
         const RECORDS: usize = 4;
-        let mut batch = Vec::new();
+        // One allocation for a batch, whatever it holds.
+        let room = bytes.len().min(RECORDS * PLAINTEXT_MAX) + RECORDS * (HEADER + TAIL);
+        let mut batch = Vec::with_capacity(room);
         let mut ends = [(0, 0); RECORDS];
         let (mut taken, mut records) = (0, 0);
         while taken < bytes.len() && records < RECORDS {
