@@ -3,6 +3,7 @@
 mod establish;
 mod kernel;
 mod outgoing;
+mod ready;
 
 use std::cell::RefCell;
 use std::fmt;

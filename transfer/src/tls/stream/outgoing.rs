@@ -52,8 +52,12 @@ impl TlsStream {
         self.state.borrow().engine.owes()
     }
 
-    /// Seals what is owed and sends what is pending; `false` if the socket is full.
-    pub(crate) fn try_flush(&self) -> io::Result<bool> {
+    /// Sends what is owed and pending, without waiting; `false` if the socket is full.
+    ///
+    /// # Errors
+    ///
+    /// As for [`write_all`](Self::write_all).
+    pub fn try_flush(&self) -> io::Result<bool> {
         self.check_broken()?;
         if self.backend == Backend::KernelTls {
             return self.try_say();

@@ -1,0 +1,49 @@
+//! For loops of their own: what can be read and written now, and waiting for it without a buffer.
+
+use super::*;
+
+impl TlsStream {
+    /// Reads what is there, without waiting; 0 after the peer's `close_notify`.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if nothing is there: wait for [`readable`](Self::readable). Otherwise as for
+    /// [`read`](Self::read).
+    pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read_ready(buffer)?.ok_or_else(|| io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Waits until something has come, or the peer has finished, without a buffer. It may be nothing
+    /// that can be read: part of a record, a key update.
+    ///
+    /// # Errors
+    ///
+    /// Those of waiting; an error of the connection shows when it is used.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    pub async fn readable(&mut self) -> io::Result<()> {
+        self.stream.readable().await?;
+        self.state.get_mut().dry = false;
+        Ok(())
+    }
+
+    /// Takes bytes to be sent, without waiting; returns how many. Part of a record may be left here:
+    /// after the last bytes call [`try_flush`](Self::try_flush) until it is out.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if the socket is full: wait until [`tcp`](Self::tcp) is writable. Otherwise as for
+    /// [`write_all`](Self::write_all).
+    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.check()?;
+        if !self.try_flush()? {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        match self.write_ready(bytes)? {
+            0 if !bytes.is_empty() => Err(io::ErrorKind::WouldBlock.into()),
+            taken => Ok(taken),
+        }
+    }
+}
