@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use clap::builder::ArgPredicate;
 use clap::{Args, Parser, Subcommand};
 
 use crate::access_log::LogFormat;
@@ -44,9 +45,36 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) root: PathBuf,
 
-    /// Address and port to listen on; can be given several times, port 0 takes a free one.
-    #[arg(long, value_name = "ADDRESS", num_args = 1.., default_value = "127.0.0.1:8080")]
+    /// Address and port to listen on; can be given several times, port 0 takes a free one. With
+    /// --tls-listen there is no default.
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        num_args = 1..,
+        default_value = "127.0.0.1:8080",
+        default_value_if("tls_listen", ArgPredicate::IsPresent, None)
+    )]
     pub(crate) listen: Vec<SocketAddr>,
+
+    /// Address and port to listen on for HTTPS (TLS 1.3 and 1.2), likewise.
+    #[arg(long, value_name = "ADDRESS", num_args = 1..)]
+    pub(crate) tls_listen: Vec<SocketAddr>,
+
+    /// PEM file of the certificate, with those that lead from it to a known one; read again on SIGHUP.
+    #[arg(long, value_name = "FILE", requires = "key", requires = "tls_listen")]
+    pub(crate) cert: Option<PathBuf>,
+
+    /// PEM file of its key.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+
+    /// Makes a certificate for development, and keeps it in the state folder.
+    #[arg(long, conflicts_with = "cert", requires = "tls_listen")]
+    pub(crate) self_signed: bool,
+
+    /// The state folder; without it ~/.local/state/ringwayd.
+    #[arg(long, value_name = "DIR", requires = "self_signed")]
+    pub(crate) state_dir: Option<PathBuf>,
 
     /// Threads, each with a ring of its own.
     #[arg(long, value_name = "COUNT", default_value = "1")]
@@ -161,6 +189,24 @@ mod tests {
         assert_eq!(serve(&["--listen", "127.0.0.1:80", "[::1]:80"]).unwrap().listen, both);
         let twice = ["--listen", "127.0.0.1:80", "--listen", "[::1]:80", "--log-format", "json"];
         assert_eq!(serve(&twice).unwrap().listen, both);
+    }
+
+    #[test]
+    fn encryption_replaces_the_default_address_and_needs_a_certificate() {
+        let tls = serve(&["--tls-listen", "[::1]:443", "--self-signed"]).unwrap();
+        assert!(tls.listen.is_empty() && tls.self_signed && tls.tls_listen.len() == 1);
+        let both = serve(&["--listen", "[::1]:80", "--tls-listen", "[::1]:443", "--self-signed"]);
+        assert_eq!(both.unwrap().listen.len(), 1);
+        for arguments in [
+            &["--tls-listen", "[::1]:443", "--cert", "a"][..],
+            &["--tls-listen", "[::1]:443", "--key", "a"],
+            &["--tls-listen", "[::1]:443", "--self-signed", "--cert", "a", "--key", "b"],
+            &["--cert", "a", "--key", "b"],
+            &["--self-signed"],
+            &["--tls-listen", "[::1]:443", "--state-dir", "."],
+        ] {
+            assert!(serve(arguments).is_err(), "{arguments:?}");
+        }
     }
 
     #[test]

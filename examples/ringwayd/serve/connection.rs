@@ -16,13 +16,13 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use ringway::CancelToken;
-use ringway::runtime::net::{Half, TcpStream};
 use ringway::runtime::yield_now;
 
 use super::desk::{Desk, Incoming};
 use super::exchange::{self, Ending};
 use super::seats::{Interrupt, Seat};
 use super::server::Server;
+use super::wire::Wire;
 use crate::http::{self, Parsed, Status};
 
 /// Requests that one client gets answered before the others have their turn.
@@ -34,8 +34,8 @@ const LINGER_BYTES_MAX: usize = 256 * 1024;
 
 /// A socket, who is at its other end, and the right to be served.
 #[derive(Debug)]
-pub(crate) struct Link {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Link<W> {
+    pub(crate) stream: W,
     /// Known only where the log asks for it.
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) seat: Seat,
@@ -56,17 +56,17 @@ enum After {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn run(server: Rc<Server>, mut link: Link) {
+pub(crate) async fn run<W: Wire>(server: Rc<Server>, mut link: Link<W>) {
     // What is set here saves delays and memory of the kernel; a connection that refuses it is served
     // all the same.
-    _ = link.stream.set_nodelay(true);
-    _ = link.stream.set_unsent_low_water(server.unsent_bytes_max);
+    _ = link.stream.tcp().set_nodelay(true);
+    _ = link.stream.tcp().set_unsent_low_water(server.unsent_bytes_max);
     let mut last_look = false;
     loop {
         let mut desk = server.desks.lend();
         // A client sends its first request with the handshake, mostly, so it is there already. Later
         // ones come after the answer to the one before: the poll of `idle` costs no call of its own.
-        let received = desk.incoming.receive(&link.stream, server.head_limits.head_bytes_max);
+        let received = desk.incoming.receive(&mut link.stream, server.head_limits.head_bytes_max);
         let after = match received {
             Ok(0) => break,
             Ok(_) => converse(&server, &mut link, &mut desk).await,
@@ -79,7 +79,7 @@ pub(crate) async fn run(server: Rc<Server>, mut link: Link) {
                 if last_look {
                     break;
                 }
-                match idle(&server, &link).await {
+                match idle(&server, &mut link).await {
                     Ok(()) => {}
                     // A request may have come in the same moment.
                     Err(Some(Interrupt::Stopping)) => last_look = true,
@@ -91,27 +91,32 @@ pub(crate) async fn run(server: Rc<Server>, mut link: Link) {
                 break;
             }
             After::Linger => {
-                Box::pin(linger(&link, &mut desk.incoming)).await;
+                Box::pin(linger(&mut link, &mut desk.incoming)).await;
                 server.desks.take_back(desk);
-                break;
+                return;
             }
             After::Reset => {
-                _ = link.stream.set_linger(Some(Duration::ZERO));
+                _ = link.stream.tcp().set_linger(Some(Duration::ZERO));
                 server.desks.take_back(desk);
-                break;
+                return;
             }
         }
+    }
+    if W::SAYS_ITS_END {
+        link.seat.allow_until(Instant::now() + LINGER);
+        // Whoever does not take it in time sees a truncation, and has every answer all the same.
+        _ = Box::pin(link.seat.wait(link.stream.finish())).await;
     }
 }
 
 /// Waits for the first byte of a request; an error of the connection is `None`.
-async fn idle(server: &Server, link: &Link) -> Result<(), Option<Interrupt>> {
+async fn idle<W: Wire>(server: &Server, link: &mut Link<W>) -> Result<(), Option<Interrupt>> {
     link.seat.allow_until(Instant::now() + server.times.idle);
-    link.seat.wait_idle(link.stream.readable()).await?.map_err(|_| None)
+    link.seat.wait_idle(link.stream.wait_readable()).await?.map_err(|_| None)
 }
 
 /// Answers what has been received, and what follows, until nothing is unread.
-async fn converse(server: &Rc<Server>, link: &mut Link, desk: &mut Desk) -> After {
+async fn converse<W: Wire>(server: &Rc<Server>, link: &mut Link<W>, desk: &mut Desk) -> After {
     let token = CancelToken::new();
     link.seat.transfers_by(Some(token.clone()));
     let after = converse_until(server, link, desk, &token).await;
@@ -119,9 +124,9 @@ async fn converse(server: &Rc<Server>, link: &mut Link, desk: &mut Desk) -> Afte
     after
 }
 
-async fn converse_until(
+async fn converse_until<W: Wire>(
     server: &Rc<Server>,
-    link: &mut Link,
+    link: &mut Link<W>,
     desk: &mut Desk,
     token: &CancelToken,
 ) -> After {
@@ -173,16 +178,16 @@ async fn converse_until(
 
 /// Receives more of a head within the time that was allowed for all of it; 0 at the end of the
 /// stream, and an error of the connection is `None`.
-async fn more(
+async fn more<W: Wire>(
     server: &Server,
-    link: &Link,
+    link: &mut Link<W>,
     incoming: &mut Incoming,
 ) -> Result<usize, Option<Interrupt>> {
     loop {
-        match incoming.receive(&link.stream, server.head_limits.head_bytes_max) {
+        match incoming.receive(&mut link.stream, server.head_limits.head_bytes_max) {
             Ok(received) => return Ok(received),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                link.seat.wait(link.stream.readable()).await?.map_err(|_| None)?;
+                link.seat.wait(link.stream.wait_readable()).await?.map_err(|_| None)?;
             }
             Err(_) => return Err(None),
         }
@@ -190,7 +195,12 @@ async fn more(
 }
 
 /// Throws away a request body; `false` if it does not come.
-async fn drain(server: &Server, link: &Link, incoming: &mut Incoming, bytes: u64) -> bool {
+async fn drain<W: Wire>(
+    server: &Server,
+    link: &mut Link<W>,
+    incoming: &mut Incoming,
+    bytes: u64,
+) -> bool {
     link.seat.allow_until(Instant::now() + server.times.head);
     let mut left = bytes;
     loop {
@@ -206,19 +216,19 @@ async fn drain(server: &Server, link: &Link, incoming: &mut Incoming, bytes: u64
 }
 
 /// Ends the answers, and reads what the client still sends until it has seen that.
-async fn linger(link: &Link, incoming: &mut Incoming) {
-    if link.stream.shutdown(Half::Write).is_err() {
+async fn linger<W: Wire>(link: &mut Link<W>, incoming: &mut Incoming) {
+    link.seat.allow_until(Instant::now() + LINGER);
+    if !matches!(link.seat.wait(link.stream.finish()).await, Ok(Ok(()))) {
         return;
     }
-    link.seat.allow_until(Instant::now() + LINGER);
     let mut left = LINGER_BYTES_MAX;
     while left > 0 {
         incoming.consume(usize::MAX);
-        match incoming.receive(&link.stream, 0) {
+        match incoming.receive(&mut link.stream, 0) {
             Ok(0) => return,
             Ok(received) => left = left.saturating_sub(received),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if !matches!(link.seat.wait(link.stream.readable()).await, Ok(Ok(()))) {
+                if !matches!(link.seat.wait(link.stream.wait_readable()).await, Ok(Ok(()))) {
                     return;
                 }
             }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 
-use ringway::runtime::net::Stream;
+use super::wire::Wire;
 
 /// Most heads fit into this; a longer one makes its desk grow.
 const INCOMING_BYTES: usize = 4096;
@@ -80,7 +80,11 @@ impl Incoming {
     /// # Errors
     ///
     /// `WouldBlock` if nothing is there; otherwise those of recv(2).
-    pub(crate) fn receive(&mut self, stream: &Stream, unread_max: usize) -> io::Result<usize> {
+    pub(crate) fn receive(
+        &mut self,
+        stream: &mut impl Wire,
+        unread_max: usize,
+    ) -> io::Result<usize> {
         if self.end == self.bytes.len() {
             if self.start > 0 {
                 self.bytes.copy_within(self.start..self.end, 0);
@@ -90,7 +94,7 @@ impl Incoming {
                 self.bytes.resize((len * 2).min(unread_max.max(len + 1)), 0);
             }
         }
-        let received = stream.try_recv(&mut self.bytes[self.end..])?;
+        let received = stream.try_receive(&mut self.bytes[self.end..])?;
         self.end += received;
         Ok(received)
     }

@@ -1,7 +1,7 @@
 //! One request and its answer, sent and written into the log.
 
 use std::fmt::{self, Write};
-use std::io::{self, IoSlice};
+use std::io;
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
@@ -12,6 +12,7 @@ use ringway::{CancelToken, Mode, Parts, Receipt, Route, TransferError, transfer_
 use super::cache::{Located, OpenFile};
 use super::connection::Link;
 use super::server::Server;
+use super::wire::Wire;
 use crate::access_log::{Entry, RequestLine};
 use crate::http::{self, Answer, Begun, Body, FileSlice, Request, Status};
 
@@ -61,7 +62,7 @@ struct Failure {
 
 impl Exchange<'_, '_> {
     /// Answers, sends and logs. `reply` is room for the answer.
-    pub(crate) async fn answer(&self, link: &mut Link, reply: &mut Vec<u8>) -> Ending {
+    pub(crate) async fn answer<W: Wire>(&self, link: &mut Link<W>, reply: &mut Vec<u8>) -> Ending {
         reply.clear();
         let Exchange { server, request, .. } = self;
         let date = server.date();
@@ -97,9 +98,9 @@ impl Exchange<'_, '_> {
     }
 
     /// Head and file in one call, so that they share their packets.
-    async fn send_file(
+    async fn send_file<W: Wire>(
         &self,
-        link: &mut Link,
+        link: &mut Link<W>,
         reply: &mut Vec<u8>,
         open: &OpenFile,
         slice: FileSlice,
@@ -124,7 +125,7 @@ impl Exchange<'_, '_> {
         }
     }
 
-    fn log(&self, link: &Link, status: Status, sent: &Sent, head_bytes: u64) {
+    fn log<W>(&self, link: &Link<W>, status: Status, sent: &Sent, head_bytes: u64) {
         let request = self.request;
         let line = RequestLine {
             method: request.method_text,
@@ -137,9 +138,9 @@ impl Exchange<'_, '_> {
 }
 
 /// Sends a last answer to a client that could not be understood, or not be served.
-pub(crate) async fn refuse(
+pub(crate) async fn refuse<W: Wire>(
     server: &Rc<Server>,
-    link: &mut Link,
+    link: &mut Link<W>,
     reply: &mut Vec<u8>,
     began: Instant,
     (status, reason): (Status, &str),
@@ -153,7 +154,7 @@ pub(crate) async fn refuse(
 }
 
 /// Sends an answer that is all memory, which mostly takes one call and no waiting.
-async fn send_all(server: &Server, link: &mut Link, bytes: &[u8]) -> Sent {
+async fn send_all<W: Wire>(server: &Server, link: &mut Link<W>, bytes: &[u8]) -> Sent {
     let mut sent = 0;
     let failed = |sent: usize, word| Sent {
         bytes: sent as u64,
@@ -161,14 +162,22 @@ async fn send_all(server: &Server, link: &mut Link, bytes: &[u8]) -> Sent {
         failure: Some(Failure { word, can_be_told: false }),
     };
     let mut allowed = false;
-    while sent < bytes.len() {
-        match link.stream.try_send(&[IoSlice::new(&bytes[sent..])], false) {
+    loop {
+        let taken = match &bytes[sent..] {
+            [] => match link.stream.try_settle() {
+                Ok(true) => break,
+                Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
+                Err(error) => Err(error),
+            },
+            rest => link.stream.try_take(rest),
+        };
+        match taken {
             Ok(count) => sent += count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if !std::mem::replace(&mut allowed, true) {
                     link.seat.allow_until(Instant::now() + server.times.send);
                 }
-                match link.seat.wait(link.stream.writable()).await {
+                match link.seat.wait(link.stream.tcp().writable()).await {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => return failed(sent, "peer-closed"),
                     Err(_) => return failed(sent, "peer-timed-out"),
@@ -188,9 +197,9 @@ struct Line<'b> {
     agent: Option<&'b [u8]>,
 }
 
-fn record(
+fn record<W>(
     server: &Server,
-    link: &Link,
+    link: &Link<W>,
     about: Line<'_>,
     began: Instant,
     status: Status,
@@ -237,7 +246,11 @@ fn mode(mode: Mode) -> &'static str {
 fn reason(receipt: &Receipt) -> String {
     let mut words = String::new();
     // The choice by size is the usual one; any other was not the first choice.
-    if !matches!(receipt.reason, Reason::LargeBody | Reason::SmallBody) {
+    let usual = matches!(
+        receipt.reason,
+        Reason::LargeBody | Reason::SmallBody | Reason::KernelSeals | Reason::Sealed { .. }
+    );
+    if !usual {
         add(&mut words, &receipt.reason);
     }
     for fallback in &receipt.fallbacks {

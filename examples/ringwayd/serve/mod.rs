@@ -7,6 +7,9 @@
 //! | `server` | what runs on one thread |
 //! | `seats` | who is connected there, and until when each may wait |
 //! | `connection` | one client, from its first byte to its last |
+//! | `wire` | what a connection needs of a stream, plain or encrypted |
+//! | `tls` | certificates, and the handshake before a connection |
+//! | `self_signed` | a certificate for development |
 //! | `exchange` | one request and its answer |
 //! | `desk` | the buffers of a request that is being read or answered |
 //! | `cache` | files that are open, and what a path leads to |
@@ -19,24 +22,29 @@ mod exchange;
 mod listen;
 pub(crate) mod log_writer;
 mod seats;
+mod self_signed;
 mod server;
 mod stop;
+mod tls;
+mod wire;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use ringway::Thresholds;
 use ringway::runtime::fs::OpenOptions;
-use ringway::runtime::net::TcpListener;
 use ringway::runtime::signal::Signals;
 use ringway::runtime::{Config, Runtime, spawn};
 
 use self::log_writer::{LogSink, LogWriter};
-use self::server::Server;
+use self::server::{Listeners, Server};
 use self::stop::Stop;
+use self::tls::Certificates;
 use crate::access_log::LogFormat;
 use crate::cli;
 
@@ -55,6 +63,8 @@ pub(crate) fn run(settings: &cli::Serve) -> anyhow::Result<()> {
         settings.thresholds.as_deref().map(thresholds).transpose()?.unwrap_or_default();
     let files_max = open_files_max(settings);
     let bound = listen::bind(&settings.listen, threads)?;
+    let encrypted = listen::bind(&settings.tls_listen, threads)?;
+    let certificates = certificates(settings, &encrypted.addresses)?;
     let signals = stop::ending_signals().context("cannot listen to signals")?;
     let log = match settings.log_format {
         LogFormat::None => LogWriter::none(),
@@ -64,7 +74,12 @@ pub(crate) fn run(settings: &cli::Serve) -> anyhow::Result<()> {
     let (ready, readiness) = channel();
     let mut signals = Some(signals);
     let mut started = Vec::with_capacity(threads);
-    for (number, listeners) in bound.by_thread.into_iter().enumerate() {
+    let mut renewals = certificates.is_some().then(tls::changed).transpose();
+    let by_thread = bound.by_thread.into_iter().zip(encrypted.by_thread);
+    for (number, (plain, encrypted)) in by_thread.enumerate() {
+        let renewal = renewals.as_mut().map(Option::take);
+        let renewal = renewal.map_err(|error| anyhow!("cannot listen to SIGHUP: {error}"))?;
+        let listeners = Listeners { plain, encrypted, certificates: certificates.clone() };
         let thread = Thread {
             settings: settings.clone(),
             root: root.clone(),
@@ -72,6 +87,7 @@ pub(crate) fn run(settings: &cli::Serve) -> anyhow::Result<()> {
             thresholds: thresholds.clone(),
             listeners,
             signals: signals.take(),
+            renewal,
             log: log.sink(),
             stop: Arc::clone(&stop),
             ready: ready.clone(),
@@ -84,10 +100,12 @@ pub(crate) fn run(settings: &cli::Serve) -> anyhow::Result<()> {
     let kernels: Vec<String> = readiness.iter().collect();
     if let (true, Some(kernel)) = (kernels.len() == threads, kernels.first()) {
         let plural = if threads == 1 { "" } else { "s" };
-        for address in &bound.addresses {
+        let plain = bound.addresses.iter().map(|address| ("http", address));
+        let encrypted = encrypted.addresses.iter().map(|address| ("https", address));
+        for (scheme, address) in plain.chain(encrypted) {
             let root = root.display();
             eprintln!(
-                "serving {root} on http://{address}, {threads} thread{plural}, Linux {kernel}"
+                "serving {root} on {scheme}://{address}, {threads} thread{plural}, Linux {kernel}"
             );
         }
     }
@@ -109,9 +127,11 @@ struct Thread {
     root: PathBuf,
     files_max: usize,
     thresholds: Thresholds,
-    listeners: Vec<TcpListener>,
+    listeners: Listeners,
     /// Only one thread listens to signals.
     signals: Option<Signals>,
+    /// The signal that certificates have changed.
+    renewal: Option<Signals>,
     log: LogSink,
     stop: Arc<Stop>,
     ready: Sender<String>,
@@ -130,6 +150,11 @@ impl Thread {
             let server =
                 Server::new(&self.settings, root, self.files_max, self.thresholds, self.log);
             let obeying = self.signals.map(|signals| spawn(stop::obey(signals, Arc::clone(&stop))));
+            if let (Some(signals), Some(certificates)) =
+                (self.renewal, &self.listeners.certificates)
+            {
+                drop(spawn(Arc::clone(certificates).reread(signals)));
+            }
             _ = self.ready.send(kernel);
             drop(self.ready);
             server.run(self.listeners, Arc::clone(&stop)).await?;
@@ -161,6 +186,30 @@ fn config(connections_max: usize) -> Config {
     let least = Config::default().completion_entries;
     let completion_entries = wanted.clamp(least, COMPLETION_ENTRIES_MAX);
     Config { completion_entries, ..Config::default() }
+}
+
+/// The certificate for the encrypted addresses, read before anything is served.
+fn certificates(
+    settings: &cli::Serve,
+    addresses: &[SocketAddr],
+) -> anyhow::Result<Option<Arc<Certificates>>> {
+    if addresses.is_empty() {
+        return Ok(None);
+    }
+    let (certificate, key) = match (&settings.cert, &settings.key) {
+        (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
+        _ if settings.self_signed => {
+            let files = self_signed::provide(settings.state_dir.as_deref(), addresses)?;
+            let shown = files.0.display();
+            eprintln!(
+                "ringwayd: the certificate for development is {shown}: trust it with curl --cacert"
+            );
+            files
+        }
+        _ => bail!("--tls-listen needs --cert and --key, or --self-signed"),
+    };
+    let limit = Duration::from_secs(settings.limits.header_timeout_seconds);
+    Certificates::read(&certificate, &key, limit).map(Some)
 }
 
 /// The folder to serve, resolved once: a link that is moved later is not followed.

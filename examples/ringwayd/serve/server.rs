@@ -17,6 +17,7 @@ use super::desk::Desks;
 use super::log_writer::LogSink;
 use super::seats::Seats;
 use super::stop::Stop;
+use super::tls::{self, Certificates, Complaints};
 use crate::access_log::{AccessLog, LogFormat};
 use crate::cli;
 use crate::http::{Date, DateCache, HeadLimits, PathPolicy};
@@ -45,7 +46,17 @@ pub(crate) struct Server {
     pub(crate) thresholds: Thresholds,
     /// Bytes that may wait unsent in the kernel for one client.
     pub(crate) unsent_bytes_max: u32,
+    pub(crate) complaints: RefCell<Complaints>,
     dates: RefCell<DateCache>,
+}
+
+/// The listeners of one thread.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    pub(crate) plain: Vec<TcpListener>,
+    pub(crate) encrypted: Vec<TcpListener>,
+    /// What those prove who they are by.
+    pub(crate) certificates: Option<Arc<Certificates>>,
 }
 
 /// How long a client may take.
@@ -86,6 +97,7 @@ impl Server {
                 .with_peer_timeout(seconds(limits.send_timeout_seconds)),
             thresholds,
             unsent_bytes_max: limits.max_unsent_bytes,
+            complaints: Complaints::new(),
             dates: RefCell::new(DateCache::new()),
         })
     }
@@ -98,13 +110,16 @@ impl Server {
     /// Serves until the daemon is to stop and the last connection has ended.
     pub(crate) async fn run(
         self: Rc<Self>,
-        listeners: Vec<TcpListener>,
+        listeners: Listeners,
         stop: Arc<Stop>,
     ) -> io::Result<()> {
         let ticking = spawn(tick(Rc::clone(&self)));
-        let accepting: Vec<_> = listeners
-            .into_iter()
-            .map(|listener| spawn(accept(Rc::clone(&self), listener, Arc::clone(&stop))))
+        let Listeners { plain, encrypted, certificates } = listeners;
+        let plain = plain.into_iter().map(|listener| (listener, None));
+        let encrypted = encrypted.into_iter().map(|listener| (listener, certificates.clone()));
+        let accepting: Vec<_> = plain
+            .chain(encrypted)
+            .map(|(listener, by)| spawn(accept(Rc::clone(&self), listener, by, Arc::clone(&stop))))
             .collect();
         stop.begun().await;
         self.seats.stop();
@@ -146,7 +161,12 @@ impl Server {
 }
 
 /// Accepts until the daemon stops; what waits in the backlog then is still taken.
-async fn accept(server: Rc<Server>, listener: TcpListener, stop: Arc<Stop>) -> io::Result<()> {
+async fn accept(
+    server: Rc<Server>,
+    listener: TcpListener,
+    certificates: Option<Arc<Certificates>>,
+    stop: Arc<Stop>,
+) -> io::Result<()> {
     let logged = server.log.is_some();
     let seats = Rc::clone(&server.seats);
     let mut in_a_row = 0;
@@ -162,8 +182,13 @@ async fn accept(server: Rc<Server>, listener: TcpListener, stop: Arc<Stop>) -> i
         };
         // With all seats taken, this one and the backlog behind it wait.
         let Some(seat) = seats.unless_stopping(seats.take()).await else { return Ok(()) };
-        let peer = if logged { stream.peer_address().ok() } else { None };
-        drop(spawn(connection::run(Rc::clone(&server), Link { stream, peer, seat })));
+        let server = Rc::clone(&server);
+        if let Some(certificates) = &certificates {
+            drop(spawn(tls::greet(server, Arc::clone(certificates), stream, seat)));
+        } else {
+            let peer = if logged { stream.peer_address().ok() } else { None };
+            drop(spawn(connection::run(server, Link { stream, peer, seat })));
+        }
         in_a_row += 1;
         if in_a_row == ACCEPTED_IN_A_ROW_MAX {
             in_a_row = 0;
@@ -179,6 +204,7 @@ async fn tick(server: Rc<Server>) {
         let now = Instant::now();
         server.seats.expire(now);
         server.cache.expire(now);
+        server.complaints.borrow_mut().look(now);
         if let Some(log) = &server.log {
             let mut log = log.borrow_mut();
             log.flush();

@@ -134,7 +134,8 @@ impl Daemon {
                 let status = self.child.try_wait();
                 panic!("the daemon did not say where it serves ({status:?}): {}", self.errors())
             });
-            if let Some((_, rest)) = line.split_once(" on http://") {
+            let plain = line.split_once(" on http://");
+            if let Some((_, rest)) = plain.or_else(|| line.split_once(" on https://")) {
                 let address = rest.split(',').next().unwrap_or(rest);
                 addresses.push(address.parse().expect("an address"));
             }
@@ -233,7 +234,7 @@ impl<'a> Start<'a> {
     }
 
     fn addresses(&self) -> usize {
-        let asked = self.arguments.iter().filter(|argument| **argument == "--listen").count();
+        let asked = self.arguments.iter().filter(|argument| argument.ends_with("-listen")).count();
         asked.max(1)
     }
 
@@ -251,7 +252,7 @@ impl<'a> Start<'a> {
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(self.program);
         command.arg("serve").arg("--root").arg(self.root).args(self.arguments);
-        if !self.arguments.contains(&"--listen") {
+        if !self.arguments.iter().any(|argument| argument.ends_with("-listen")) {
             command.args(["--listen", "127.0.0.1:0"]);
         }
         if let Some(user) = self.user {

@@ -20,3 +20,4 @@ mod ranges;
 mod refusals;
 mod stopping;
 mod thresholds;
+mod tls;

@@ -1,0 +1,59 @@
+//! A certificate for development, made when there is none yet and kept, so that clients can be told to
+//! trust it once.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+
+/// The files of the certificate and of its key.
+pub(crate) type Files = (PathBuf, PathBuf);
+
+/// Finds the certificate in the folder, or makes one for this host and these addresses.
+///
+/// # Errors
+///
+/// A folder that cannot be made or written to.
+pub(crate) fn provide(folder: Option<&Path>, addresses: &[SocketAddr]) -> anyhow::Result<Files> {
+    let folder = folder.map_or_else(state_folder, |folder| Ok(folder.to_owned()))?;
+    let files = (folder.join("self-signed.pem"), folder.join("self-signed.key"));
+    if files.0.exists() && files.1.exists() {
+        return Ok(files);
+    }
+    let shown = folder.display();
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+    made.with_context(|| format!("cannot make {shown}: name another folder with --state-dir"))?;
+    let made = rcgen::generate_simple_self_signed(names(addresses));
+    let made = made.context("cannot make a certificate")?;
+    write(&files.1, 0o600, &made.signing_key.serialize_pem())?;
+    write(&files.0, 0o644, &made.cert.pem())?;
+    Ok(files)
+}
+
+fn state_folder() -> anyhow::Result<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")));
+    let none = || anyhow!("there is no home to keep a certificate in: name one with --state-dir");
+    Ok(state.ok_or_else(none)?.join("ringwayd"))
+}
+
+/// What clients may call this host.
+fn names(addresses: &[SocketAddr]) -> Vec<String> {
+    let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+    let listening = addresses.iter().map(|address| address.ip());
+    names.extend(listening.filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()));
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    names.extend(Some(host.trim().to_owned()).filter(|host| !host.is_empty() && host.is_ascii()));
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn write(file: &Path, mode: u32, content: &str) -> anyhow::Result<()> {
+    let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(file);
+    let written = opened.and_then(|mut file| file.write_all(content.as_bytes()));
+    written.with_context(|| format!("cannot write {}", file.display()))
+}

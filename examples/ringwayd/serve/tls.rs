@@ -1,0 +1,203 @@
+//! Certificates, handshakes, and what is said of those that fail.
+
+use std::cell::RefCell;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail};
+use ringway::runtime::net::TcpStream;
+use ringway::runtime::signal::{Kind, Signals};
+use ringway::tls::rustls::crypto::aws_lc_rs::Ticketer;
+use ringway::tls::rustls::pki_types::pem::{self, PemObject};
+use ringway::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use ringway::tls::rustls::{self, ServerConfig};
+use ringway::tls::{TlsAcceptor, TlsLimits, crypto_provider};
+
+use super::connection::{self, Link};
+use super::seats::Seat;
+use super::server::Server;
+
+/// The certificate of the daemon, as it was last read.
+#[derive(Debug)]
+pub(crate) struct Certificates {
+    certificate: PathBuf,
+    key: PathBuf,
+    limits: TlsLimits,
+    current: Mutex<TlsAcceptor>,
+}
+
+impl Certificates {
+    /// Reads a certificate, with those that lead from it to a known one, and its key.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read or holds something else, and a key that is another certificate's.
+    pub(crate) fn read(
+        certificate: &Path,
+        key: &Path,
+        handshake_timeout: Duration,
+    ) -> anyhow::Result<Arc<Certificates>> {
+        let limits = TlsLimits::default().with_handshake_timeout(handshake_timeout);
+        let acceptor = acceptor(certificate, key, &limits)?;
+        Ok(Arc::new(Certificates {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+            limits,
+            current: Mutex::new(acceptor),
+        }))
+    }
+
+    /// Reads them again on each `SIGHUP`. Connections that are there keep what they have.
+    pub(crate) async fn reread(self: Arc<Self>, mut signals: Signals) {
+        while signals.recv().await.is_ok() {
+            let file = self.certificate.display();
+            match acceptor(&self.certificate, &self.key, &self.limits) {
+                Ok(acceptor) => {
+                    *self.current.lock().unwrap_or_else(PoisonError::into_inner) = acceptor;
+                    eprintln!("ringwayd: the certificate in {file} was read again");
+                }
+                Err(error) => {
+                    eprintln!("ringwayd: going on with the certificate as it was: {error:#}");
+                }
+            }
+        }
+    }
+
+    fn acceptor(&self) -> TlsAcceptor {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The signal that says that certificates have changed.
+pub(crate) fn changed() -> std::io::Result<Signals> {
+    Signals::new(&[Kind::HangUp])
+}
+
+fn acceptor(certificate: &Path, key: &Path, limits: &TlsLimits) -> anyhow::Result<TlsAcceptor> {
+    let (chain, own_key) = (read_chain(certificate)?, read_key(key)?);
+    let mut config = ServerConfig::builder_with_provider(Arc::new(crypto_provider()))
+        .with_protocol_versions(rustls::DEFAULT_VERSIONS)
+        .context("TLS 1.2 and 1.3 cannot be had")?
+        .with_no_client_auth()
+        .with_single_cert(chain, own_key)
+        .map_err(|error| {
+            let (certificate, key) = (certificate.display(), key.display());
+            anyhow!("the certificate in {certificate} and the key in {key} cannot be used: {error}")
+        })?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.ticketer = Ticketer::new().context("no session tickets can be made")?;
+    Ok(TlsAcceptor::new(Arc::new(config)).with_limits(limits.clone()))
+}
+
+fn read_chain(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let shown = file.display();
+    let chain =
+        CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let chain = chain.map_err(|error| unreadable(file, "certificate", "--cert", &error))?;
+    if chain.is_empty() {
+        bail!("there is no certificate in {shown}: --cert takes a PEM file (BEGIN CERTIFICATE)");
+    }
+    Ok(chain)
+}
+
+fn read_key(file: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
+    PrivateKeyDer::from_pem_file(file).map_err(|error| unreadable(file, "key", "--key", &error))
+}
+
+fn unreadable(file: &Path, what: &str, option: &str, error: &pem::Error) -> anyhow::Error {
+    let file = file.display();
+    match error {
+        pem::Error::Io(error) if error.kind() == ErrorKind::NotFound => {
+            anyhow!("there is no {file}: name the {what} with {option}")
+        }
+        pem::Error::Io(error) => anyhow!("the {what} in {file} cannot be read: {error}"),
+        pem::Error::NoItemsFound => {
+            anyhow!("there is no {what} in {file}: {option} takes a PEM file")
+        }
+        error => anyhow!("the {what} in {file} is no good PEM: {error:?}"),
+    }
+}
+
+/// Shakes hands with a client that has a seat, and serves it.
+pub(crate) async fn greet(
+    server: Rc<Server>,
+    certificates: Arc<Certificates>,
+    stream: TcpStream,
+    seat: Seat,
+) {
+    let peer = stream.peer_address().ok();
+    let acceptor = certificates.acceptor();
+    // The handshake has a limit of its own, which is to be told first.
+    seat.allow_until(Instant::now() + server.times.head + SPAN);
+    let shaken = seat.wait(Box::pin(acceptor.accept(stream))).await;
+    drop((acceptor, certificates));
+    match shaken {
+        Ok(Ok(stream)) => connection::run(server, Link { stream, peer, seat }).await,
+        Ok(Err(error)) => server.complaints.borrow_mut().tell(peer, &error),
+        // The daemon ends.
+        Err(_) => {}
+    }
+}
+
+/// Lines about handshakes that failed: some, and then how many more there were.
+#[derive(Debug)]
+pub(crate) struct Complaints {
+    since: Instant,
+    told: u32,
+    withheld: u64,
+}
+
+/// Lines in a row.
+const TOLD_MAX: u32 = 10;
+/// After this long there may be as many again.
+const SPAN: Duration = Duration::from_secs(10);
+
+impl Complaints {
+    pub(crate) fn new() -> RefCell<Complaints> {
+        RefCell::new(Complaints { since: Instant::now(), told: 0, withheld: 0 })
+    }
+
+    fn tell(&mut self, peer: Option<SocketAddr>, error: &dyn std::fmt::Display) {
+        self.look(Instant::now());
+        if self.told == TOLD_MAX {
+            self.withheld += 1;
+            return;
+        }
+        self.told += 1;
+        let who = peer.map_or_else(|| "a client that is gone".to_owned(), |peer| peer.to_string());
+        eprintln!("ringwayd: no TLS with {who}: {error}");
+    }
+
+    /// Tells what was withheld, when its time has come.
+    pub(crate) fn look(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.since) < SPAN {
+            return;
+        }
+        if self.withheld > 0 {
+            eprintln!("ringwayd: {} more TLS handshakes have failed", self.withheld);
+        }
+        *self = Complaints { since: now, told: 0, withheld: 0 };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_failures_is_a_few_lines() {
+        let complaints = Complaints::new();
+        let mut complaints = complaints.borrow_mut();
+        for _ in 0..1000 {
+            complaints.tell(None, &"no reason");
+        }
+        assert_eq!((complaints.told, complaints.withheld), (TOLD_MAX, 990));
+        let later = complaints.since + SPAN;
+        complaints.look(later);
+        assert_eq!((complaints.told, complaints.withheld), (0, 0));
+    }
+}

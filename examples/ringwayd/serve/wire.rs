@@ -1,0 +1,92 @@
+//! What a conversation needs of a stream, plain or encrypted. Each kind has its own conversation made by
+//! the compiler, so that the plain one pays nothing for the other.
+
+use std::io::{self, IoSlice};
+
+use ringway::Sink;
+use ringway::runtime::net::{Half, TcpStream};
+use ringway::tls::TlsStream;
+
+/// A stream to a client.
+pub(crate) trait Wire: Sink + Sized {
+    /// Whether the end of what is sent must be said.
+    const SAYS_ITS_END: bool;
+
+    /// The connection below: its options, its address, its room.
+    fn tcp(&self) -> &TcpStream;
+
+    /// Receives what is there; 0 at the end of the stream, `WouldBlock` if nothing is.
+    fn try_receive(&mut self, into: &mut [u8]) -> io::Result<usize>;
+
+    /// Waits until something has come.
+    async fn wait_readable(&mut self) -> io::Result<()>;
+
+    /// Takes bytes to be sent; `WouldBlock` if it takes none.
+    fn try_take(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Whether all that was taken is out.
+    fn try_settle(&mut self) -> io::Result<bool>;
+
+    /// Tells the client that nothing more follows.
+    async fn finish(&mut self) -> io::Result<()>;
+}
+
+impl Wire for TcpStream {
+    const SAYS_ITS_END: bool = false;
+
+    #[inline]
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+
+    #[inline]
+    fn try_receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.try_recv(into)
+    }
+
+    async fn wait_readable(&mut self) -> io::Result<()> {
+        self.readable().await
+    }
+
+    #[inline]
+    fn try_take(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.try_send(&[IoSlice::new(bytes)], false)
+    }
+
+    #[inline]
+    fn try_settle(&mut self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    async fn finish(&mut self) -> io::Result<()> {
+        self.shutdown(Half::Write)
+    }
+}
+
+impl Wire for TlsStream {
+    const SAYS_ITS_END: bool = true;
+
+    fn tcp(&self) -> &TcpStream {
+        TlsStream::tcp(self)
+    }
+
+    fn try_receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.try_read(into)
+    }
+
+    async fn wait_readable(&mut self) -> io::Result<()> {
+        self.readable().await
+    }
+
+    fn try_take(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.try_write(bytes)
+    }
+
+    fn try_settle(&mut self) -> io::Result<bool> {
+        self.try_flush()
+    }
+
+    async fn finish(&mut self) -> io::Result<()> {
+        self.close().await
+    }
+}

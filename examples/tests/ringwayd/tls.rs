@@ -1,0 +1,320 @@
+//! The daemon over TLS: curl, openssl and rustls as clients, certificates that change, and bad company.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+
+use ringway::tls::crypto_provider;
+use ringway::tls::rustls::pki_types::pem::PemObject;
+use ringway::tls::rustls::pki_types::{CertificateDer, ServerName};
+use ringway::tls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustix::process::Signal;
+
+use crate::bodies::SIZES;
+use crate::client::assert_same;
+use crate::daemon::{Daemon, PATIENCE, Root, Start, wait_until};
+
+/// A certificate for localhost and its key, in two files of the root's.
+fn certificate(root: &Root, name: &str) -> (String, String) {
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    let files = (root.path(&format!(".{name}.pem")), root.path(&format!(".{name}.key")));
+    fs::write(&files.0, made.cert.pem()).unwrap();
+    fs::write(&files.1, made.signing_key.serialize_pem()).unwrap();
+    let text = |path: std::path::PathBuf| path.to_str().unwrap().to_owned();
+    (text(files.0), text(files.1))
+}
+
+fn serve(root: &Root, files: &(String, String), more: &[&str]) -> Daemon {
+    let arguments =
+        [&["--tls-listen", "127.0.0.1:0", "--cert", &files.0, "--key", &files.1][..], more];
+    Daemon::serve(root, &arguments.concat())
+}
+
+fn url(daemon: &Daemon, path: &str) -> String {
+    format!("https://{}/{path}", daemon.address())
+}
+
+/// Runs a tool with this input; none if this host has none, which `.ci/run` sees to.
+fn run(tool: &str, arguments: &[&str], input: &[u8]) -> Option<Output> {
+    let mut command = Command::new(tool);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            println!("skipped: {tool} cannot be run: {error}");
+            return None;
+        }
+    };
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input).unwrap();
+    // `openssl s_client -ign_eof` goes on without it.
+    drop(stdin);
+    Some(child.wait_with_output().unwrap())
+}
+
+fn curl(trusted: &str, arguments: &[&str]) -> Option<Output> {
+    let always = ["-sS", "--max-time", "30", "--cacert", trusted];
+    run("curl", &[&always, arguments].concat(), b"")
+}
+
+/// A connection of rustls, blocking.
+struct Secure(StreamOwned<ClientConnection, TcpStream>);
+
+impl Secure {
+    fn connect(daemon: &Daemon, trusted: &str) -> Secure {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(trusted).unwrap()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(crypto_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("localhost").unwrap();
+        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+        let stream = TcpStream::connect(daemon.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Secure(StreamOwned::new(connection, stream))
+    }
+
+    /// The body of a file that is so long.
+    fn get(&mut self, path: &str, len: usize) -> Vec<u8> {
+        write!(self.0, "GET /{path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut got = Vec::new();
+        loop {
+            let end = got.windows(4).position(|four| four == b"\r\n\r\n");
+            if let Some(end) = end
+                && got.len() >= end + 4 + len
+            {
+                assert!(got.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&got));
+                return got.split_off(end + 4);
+            }
+            let mut chunk = vec![0; 1 << 16];
+            let count = self.0.read(&mut chunk).unwrap();
+            assert!(count > 0, "an end after {} bytes", got.len());
+            got.extend_from_slice(&chunk[..count]);
+        }
+    }
+}
+
+#[test]
+fn curl_downloads_files_of_every_size_and_ranges_of_them() {
+    let root = Root::new();
+    let files = certificate(&root, "first");
+    let daemon = serve(&root, &files, &[]);
+    for size in SIZES {
+        let name = format!("file-{size}");
+        let content = root.file(&name, size);
+        let Some(output) = curl(&files.0, &["-f", &url(&daemon, &name)]) else { return };
+        assert!(output.status.success(), "{output:?}");
+        assert_same(&output.stdout, &content, "what curl got");
+    }
+    let content = root.file("file", 3_000_000);
+    let output = curl(&files.0, &["-r", "1000000-2999998", &url(&daemon, "file")]).unwrap();
+    assert_same(&output.stdout, &content[1_000_000..2_999_999], "the range");
+    let write = "%{http_code} %{http_version} %{ssl_verify_result} %{size_download}";
+    let facts = |more: &[&str]| {
+        let all = [&["-o", "/dev/null", "-w", write], more].concat();
+        String::from_utf8(curl(&files.0, &all).unwrap().stdout).unwrap()
+    };
+    assert_eq!(facts(&[&url(&daemon, "file")]), "200 1.1 0 3000000");
+    assert_eq!(facts(&["-I", &url(&daemon, "file")]), "200 1.1 0 0");
+    assert!(facts(&[&url(&daemon, "missing")]).starts_with("404 1.1 0 "));
+    assert!(facts(&["-d", "body", &url(&daemon, "file")]).starts_with("405 1.1 0 "));
+    assert_eq!(facts(&["--tls-max", "1.2", &url(&daemon, "file")]), "200 1.1 0 3000000");
+    let log = daemon.finish();
+    let expected = ["route=registered mode=inline", "route=kernel-tls mode=inline"];
+    assert!(expected.iter().any(|route| log.contains(route)), "{log}");
+}
+
+#[test]
+fn many_requests_share_one_connection() {
+    let root = Root::new();
+    let files = certificate(&root, "first");
+    let content = root.file("file", 40_000);
+    let daemon = serve(&root, &files, &[]);
+    let one = url(&daemon, "file");
+    let mut arguments = vec!["-w", "%{stderr}%{num_connects} "];
+    arguments.extend(std::iter::repeat_n(one.as_str(), 50));
+    let Some(output) = curl(&files.0, &arguments) else { return };
+    assert_same(&output.stdout, &content.repeat(50), "fifty answers");
+    let connects = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(connects.matches('1').count(), 1, "{connects}");
+    let mut client = Secure::connect(&daemon, &files.0);
+    for _ in 0..200 {
+        assert_same(&client.get("file", 40_000), &content, "the next answer");
+    }
+}
+
+#[test]
+fn openssl_sees_a_clean_end_in_every_version_and_cipher() {
+    let root = Root::new();
+    let files = certificate(&root, "first");
+    let content = root.file("file", 300_000);
+    let daemon = serve(&root, &files, &[]);
+    let address = daemon.address().to_string();
+    let request = b"GET /file HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    for version in [
+        &["-tls1_2"][..],
+        &["-tls1_3", "-ciphersuites", "TLS_AES_128_GCM_SHA256"],
+        &["-tls1_3", "-ciphersuites", "TLS_AES_256_GCM_SHA384"],
+        &["-tls1_3", "-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"],
+    ] {
+        let always = ["s_client", "-connect", &address, "-CAfile", &files.0, "-quiet", "-ign_eof"];
+        let all = [&always, &["-verify_return_error", "-alpn", "http/1.1"][..], version].concat();
+        let Some(output) = run("openssl", &all, request) else { return };
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && !said.contains("unexpected eof"), "{version:?}: {said}");
+        let end = output.stdout.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        assert_same(&output.stdout[end..], &content, "what openssl got");
+    }
+}
+
+#[test]
+fn a_new_certificate_is_read_on_sighup_and_old_connections_stay() {
+    let root = Root::new();
+    let files = certificate(&root, "first");
+    let content = root.file("file", 100_000);
+    let daemon = serve(&root, &files, &["--threads", "2"]);
+    let old = root.path(".old.pem");
+    fs::copy(&files.0, &old).unwrap();
+    let old = old.to_str().unwrap();
+    let mut before = Secure::connect(&daemon, old);
+    assert_same(&before.get("file", 100_000), &content, "before");
+
+    fs::write(&files.0, "no certificate").unwrap();
+    daemon.signal(Signal::HUP);
+    wait_until("it says that it goes on", || daemon.errors().contains("going on with"));
+    assert_same(&Secure::connect(&daemon, old).get("file", 100_000), &content, "with the old one");
+
+    let new = certificate(&root, "second");
+    fs::copy(&new.0, &files.0).unwrap();
+    fs::copy(&new.1, &files.1).unwrap();
+    daemon.signal(Signal::HUP);
+    wait_until("it has read it", || daemon.errors().contains("was read again"));
+    assert_same(
+        &Secure::connect(&daemon, &new.0).get("file", 100_000),
+        &content,
+        "with the new one",
+    );
+    assert_same(&before.get("file", 100_000), &content, "over the old connection");
+    let mut refused = Secure::connect(&daemon, old);
+    assert!(
+        refused.0.write_all(b"GET").and_then(|()| refused.0.flush()).is_err(),
+        "not the old one"
+    );
+    drop((before, refused));
+    daemon.finish();
+}
+
+#[test]
+fn a_daemon_without_a_usable_certificate_says_why_and_does_not_start() {
+    let root = Root::new();
+    let (first, second) = (certificate(&root, "first"), certificate(&root, "second"));
+    let empty = root.path(".empty");
+    fs::write(&empty, "").unwrap();
+    let (empty, missing) = (empty.to_str().unwrap(), "/nonexistent/file.pem");
+    for (certificate, key, words) in [
+        (missing, first.1.as_str(), "name the certificate with --cert"),
+        (first.0.as_str(), missing, "name the key with --key"),
+        (empty, first.1.as_str(), "no certificate in"),
+        (first.0.as_str(), empty, "no key in"),
+        (first.0.as_str(), second.1.as_str(), "cannot be used"),
+        (first.1.as_str(), first.1.as_str(), "no certificate in"),
+    ] {
+        let arguments = ["--tls-listen", "127.0.0.1:0", "--cert", certificate, "--key", key];
+        let output = Start::new(&root, &arguments).command().output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(words), "{words}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    let output = Start::new(&root, &["--tls-listen", "127.0.0.1:0"]).command().output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("needs --cert and --key, or --self-signed"), "{said}");
+}
+
+#[test]
+fn a_failed_handshake_is_a_line_and_a_flood_of_them_is_a_few() {
+    let root = Root::new();
+    let files = certificate(&root, "first");
+    let content = root.file("file", 1000);
+    let daemon = serve(&root, &files, &[]);
+    let talk = |bytes: &[u8]| {
+        let mut stream = TcpStream::connect(daemon.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(bytes).unwrap();
+        let who = stream.local_addr().unwrap().to_string();
+        let mut answer = Vec::new();
+        // A reset is an end as well.
+        match stream.read_to_end(&mut answer) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
+        }
+        (who, answer)
+    };
+    let (who, answer) = talk(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(!answer.starts_with(b"HTTP"), "nothing is served in the clear");
+    let line = format!("no TLS with {who}: the peer speaks plain HTTP where TLS is expected");
+    wait_until("it says who speaks plain HTTP", || daemon.errors().contains(&line));
+    for _ in 0..60 {
+        talk(b"\x16\x03\x01\x00\x04junk");
+    }
+    assert_same(&Secure::connect(&daemon, &files.0).get("file", 1000), &content, "still served");
+    let told = daemon.errors().matches("no TLS with").count();
+    assert!((2..=20).contains(&told), "{told} lines for 61 failures");
+    drop(daemon.finish());
+}
+
+#[test]
+fn a_silent_client_is_given_up() {
+    let root = Root::new();
+    let files = certificate(&root, "first");
+    let daemon = serve(&root, &files, &["--header-timeout-seconds", "1"]);
+    let mut silent = TcpStream::connect(daemon.address()).unwrap();
+    silent.set_read_timeout(Some(PATIENCE)).unwrap();
+    silent.write_all(&[22, 3, 1]).unwrap();
+    assert!(matches!(silent.read(&mut [0; 100]), Ok(0) | Err(_)), "the connection is closed");
+    wait_until("it says so", || daemon.errors().contains("had not ended after 1s"));
+}
+
+#[test]
+fn a_certificate_for_development_is_made_once_and_named() {
+    let root = Root::new();
+    let content = root.file("file", 5000);
+    let state = root.path(".state");
+    let folder = state.to_str().unwrap();
+    let arguments = ["--tls-listen", "127.0.0.1:0", "--self-signed", "--state-dir", folder];
+    let mut kept = None;
+    for _ in 0..2 {
+        let daemon = Daemon::serve(&root, &arguments);
+        let said = daemon.errors();
+        let file = state.join("self-signed.pem");
+        assert!(said.contains(file.to_str().unwrap()), "{said}");
+        let made = fs::read(&file).unwrap();
+        assert_eq!(kept.get_or_insert_with(|| made.clone()), &made, "it is kept");
+        let mut client = Secure::connect(&daemon, file.to_str().unwrap());
+        assert_same(&client.get("file", 5000), &content, "the file");
+        assert_eq!(mode(&state.join("self-signed.key")), 0o600, "the key is nobody else's");
+        daemon.finish();
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions()) & 0o777
+}
+
+#[test]
+fn plain_and_encrypted_addresses_are_served_side_by_side() {
+    let root = Root::new();
+    let files = certificate(&root, "first");
+    let content = root.file("file", 70_000);
+    let daemon = serve(&root, &files, &["--listen", "127.0.0.1:0"]);
+    let mut plain = crate::client::Client::connect(daemon.addresses[0]);
+    assert_same(&plain.get("/file").body, &content, "in the clear");
+    let encrypted = format!("https://{}/file", daemon.addresses[1]);
+    let Some(output) = curl(&files.0, &["-f", &encrypted]) else { return };
+    assert_same(&output.stdout, &content, "encrypted");
+}
