@@ -22,6 +22,7 @@
 //! | route | the bytes go | taken |
 //! |---|---|---|
 //! | [`Route::Splice`] | page cache → pipe → socket, by reference | for large bodies of plain files |
+//! | [`Route::Mapped`] | page cache → a [processor](process) → by reference or gathered → socket | where the caller looks at the bytes, or changes them |
 //! | [`Route::Copy`] | file → buffer → socket, headers in the same packet | for small bodies, snapshots, and where splice is refused or useless |
 //! | [`Route::Registered`] | file → registered buffer, sealed in place → socket | to a [`TlsStream`](tls::TlsStream) of TLS 1.3 |
 //! | [`Route::KernelTls`] | page cache → pipe → socket, sealed by the kernel | to a [`TlsStream`](tls::TlsStream) that the kernel could take over |

@@ -263,7 +263,11 @@ pub struct Thresholds {
     /// 0.78 CPU seconds; with 256 KiB pipes 0.17.
     pub worker_pipe_min_bytes: u64,
     /// From this length on, a run that a processor keeps unchanged leaves by reference; shorter ones are
-    /// gathered. Default 64 KiB.
+    /// gathered. Default 4 KiB.
+    ///
+    /// Measured, CPU seconds per GB scanned, every second run kept: runs of 1 KiB 0.74 by reference and
+    /// 0.26 gathered, of 4 KiB 0.118 and 0.254, of 8 KiB 0.102 and 0.159, of 64 KiB 0.090 and 0.159. All
+    /// of these began on a page; one that does not takes a place more in the pipe.
     pub reference_min_bytes: u64,
 }
 
@@ -277,7 +281,7 @@ impl Default for Thresholds {
             cork_max_bytes: 64 * KIB,
             pipe_min_bytes: 64 * KIB,
             worker_pipe_min_bytes: 256 * KIB,
-            reference_min_bytes: 64 * KIB,
+            reference_min_bytes: 4 * KIB,
         }
     }
 }

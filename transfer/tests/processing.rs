@@ -124,7 +124,11 @@ fn a_promise_is_kept_to_the_byte_or_broken_before_it_is_exceeded() {
         let peer = Gated::new(theirs);
         peer.open(u64::MAX);
         let transfer = transfer_file(&file, &mut stream)
-            .window_limits(WindowLimits::default().with_window_bytes(20_000))
+            .window_limits(
+                WindowLimits::default()
+                    .with_window_bytes(20_000)
+                    .with_turn_budget(Duration::from_secs(3600)),
+            )
             .process(script)
             .expecting(promised);
         let outcome = runtime.block_on(transfer.into_future());

@@ -49,7 +49,8 @@ where
 
 fn limits() -> WindowLimits {
     let limits = WindowLimits::default().with_window_bytes(WINDOW).with_window_max_bytes(400_000);
-    limits.with_pieces_max(50)
+    // However slow the machine is, windows have one length.
+    limits.with_pieces_max(50).with_turn_budget(Duration::from_secs(3600))
 }
 
 /// Runs one to its bad end: what it was, with the counts compared.

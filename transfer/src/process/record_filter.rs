@@ -133,7 +133,8 @@ impl<H: FnMut(&Record<'_>) -> bool, C: FnMut(&[u8]) -> bool> RecordFilter<H, C> 
         (self.seen, self.kept)
     }
 
-    /// Looks at one record after the other, as long as there is room and time.
+    /// Looks at one record after the other, as long as there is room and time. Records that follow each
+    /// other and are kept become one range.
     #[inline]
     fn walk(
         &mut self,
@@ -142,25 +143,34 @@ impl<H: FnMut(&Record<'_>) -> bool, C: FnMut(&[u8]) -> bool> RecordFilter<H, C> 
         length: impl Fn(&Window<'_>, usize) -> Result<Option<usize>, ProcessError>,
     ) -> Result<usize, ProcessError> {
         let (mut at, end) = (0, window.len());
-        loop {
+        let mut kept = 0..0;
+        'window: loop {
             for _ in 0..RECORDS_PER_LOOK {
                 let Some(len) = length(window, at)?.filter(|len| *len <= end - at) else {
-                    return Ok(at);
+                    break 'window;
                 };
-                if output.is_full() {
-                    return Ok(at);
-                }
                 self.seen += 1;
                 if self.matches(&Record { window, at, len }) {
+                    if kept.end != at {
+                        output.send(kept);
+                        if output.is_full() {
+                            // This record is shown again, so it was not seen yet.
+                            self.seen -= 1;
+                            return Ok(at);
+                        }
+                        kept = at..at;
+                    }
+                    kept.end = at + len;
                     self.kept += 1;
-                    output.send(at..at + len);
                 }
                 at += len;
             }
             if window.is_due() {
-                return Ok(at);
+                break;
             }
         }
+        output.send(kept);
+        Ok(at)
     }
 
     #[inline]

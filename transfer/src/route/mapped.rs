@@ -231,6 +231,7 @@ impl Mapped<'_> {
                 let (memory, shown) = (&mut self.frame, self.shown);
                 let done = self.desk.show(&mut **processor, memory, shown, &mut room, budget);
                 self.room = Some(room);
+                run.watch.excuse(done.1);
                 done
             }
             Seat::Elsewhere(..) => self.turn_elsewhere(run, room).await?,

@@ -95,6 +95,11 @@ impl Watch {
         Ok(())
     }
 
+    /// Time has passed in which the peer had nothing to take, and nobody waited.
+    pub(super) fn excuse(&mut self, time: Duration) {
+        self.excused += time;
+    }
+
     /// Sleeps, excused, unless something ends the transfer first.
     pub(super) async fn pause(&mut self, pause: Duration) -> Result<(), ErrorKind> {
         self.excused(pin!(sleep(pause))).await

@@ -1,4 +1,8 @@
 //! Sending what a processor kept of one window.
+//!
+//! A sink that seals what it sends takes nothing by reference and nothing out of a map: for it
+//! `Processing::refers` is false, and [`Mapped::try_gather`] is the one place that hands bytes over, for
+//! which [`Mapped::copy_out`] fills a buffer run by run.
 
 use std::io;
 
