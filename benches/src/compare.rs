@@ -21,8 +21,8 @@ pub(crate) struct Options {
     before: PathBuf,
     /// The result file that is judged.
     after: PathBuf,
-    /// What is compared.
-    #[arg(long, value_enum, default_value_t = By::Cost)]
+    /// What is compared: by default what does not change when the whole machine drifts.
+    #[arg(long, value_enum, default_value_t = By::Ratio)]
     by: By,
     /// End with a failure if anything became dearer.
     #[arg(long)]
@@ -34,7 +34,7 @@ pub(crate) struct Options {
 enum By {
     /// CPU per byte or per request; of bystanders the p99.
     Cost,
-    /// The same to the baseline of its own run: stands when the whole machine drifts.
+    /// The same to the baseline of its own run.
     Ratio,
 }
 

@@ -50,24 +50,23 @@ impl Counters {
         Ok(counters)
     }
 
-    /// What was counted so far.
-    pub(crate) fn read(&mut self) -> Result<Counted> {
-        Ok(Counted {
-            syscalls: self.syscalls.read()?,
-            context_switches: self.context_switches.read()?,
-            page_faults: self.page_faults.read()?,
-        })
+    /// What was counted so far, at the beginning of a stretch: system calls last, so that reading the others
+    /// does not count.
+    pub(crate) fn begin(&mut self) -> Result<Counted> {
+        let (context_switches, page_faults) =
+            (self.context_switches.read()?, self.page_faults.read()?);
+        Ok(Counted { syscalls: self.syscalls.read()?, context_switches, page_faults })
     }
-}
 
-impl Counted {
-    /// What was added since `before`.
-    pub(crate) fn since(self, before: Self) -> Self {
-        Self {
-            syscalls: self.syscalls - before.syscalls,
-            context_switches: self.context_switches - before.context_switches,
-            page_faults: self.page_faults - before.page_faults,
-        }
+    /// What was added since `begin`.
+    pub(crate) fn end(&mut self, begin: Counted) -> Result<Counted> {
+        // The call that reads is counted too.
+        let syscalls = self.syscalls.read()? - 1;
+        Ok(Counted {
+            syscalls: syscalls - begin.syscalls,
+            context_switches: self.context_switches.read()? - begin.context_switches,
+            page_faults: self.page_faults.read()? - begin.page_faults,
+        })
     }
 }
 

@@ -62,14 +62,15 @@ impl DataFile {
         }
         .context("the data file could not be written")?;
         data.file.sync_all()?;
-        if cache == Cache::Hot {
-            data.heat()?;
-        }
+        data.heat()?;
         Ok(data)
     }
 
-    /// Reads everything once, so that it is in the page cache.
-    fn heat(&self) -> Result<()> {
+    /// Reads everything of a hot file once, so that it is in the page cache.
+    pub(crate) fn heat(&self) -> Result<()> {
+        if self.cache == Cache::Cold {
+            return Ok(());
+        }
         let mut block = vec![0; 1024 * 1024];
         let mut position = 0;
         while position < self.slices.file_len() {
@@ -86,7 +87,7 @@ impl DataFile {
     /// Some of it stays resident, whoever holds it.
     pub(crate) fn make_ready(&self) -> Result<()> {
         match self.cache {
-            Cache::Hot => Ok(()),
+            Cache::Hot => Ok(()), // See `heat`.
             Cache::Cold => self.drop_from_cache(),
         }
     }
@@ -201,9 +202,8 @@ mod tests {
         let data = DataFile::create(&directory, point, 3).unwrap();
         data.make_ready().unwrap();
         assert_eq!(data.resident_pages().unwrap(), 0);
-        data.heat().unwrap();
+        assert_eq!(std::fs::read(data.path()).unwrap().len() as u64, point.slices().file_len());
         assert!(data.resident_pages().unwrap() > 0);
-        // A mapping keeps pages where they are only if they are dirty or locked: this one is neither.
         data.make_ready().unwrap();
     }
 }

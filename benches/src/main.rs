@@ -106,6 +106,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    allow_many_descriptors();
     let outcome = match Cli::parse().command {
         Command::Quick(options) => quick::run(&options),
         Command::Full(options) => full::run(&options),
@@ -132,4 +133,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A thousand connections are more than the usual soft limit allows; senders inherit what is set here.
+fn allow_many_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // If it is refused, points with many connections fail and say why.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }

@@ -97,20 +97,33 @@ pub(crate) fn run(run: &Run, options: &Selection) -> Result<Vec<Row>> {
     }
     // The receiver runs in this thread; senders move themselves to their own CPU.
     pin_to(machine.receiver_cpu)?;
-    let mut rows = Vec::new();
-    for (index, (point, arms)) in run.plan.iter().enumerate() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() && index > 0 && run.budget > Duration::from_secs(1) {
-            let names: Vec<_> = run.plan[index..].iter().map(|(point, _)| point.name).collect();
-            println!("no time was left for: {}", names.join(", "));
-            break;
+    let watch = Watch::start();
+    let mut courses: Vec<Course> = Vec::new();
+    for (seed, (point, arms)) in (1..).zip(&run.plan) {
+        courses.push(Course::new(&stage, point, arms, seed));
+    }
+    let count = courses.len();
+    for pass in 0..run.bounds.passes {
+        for (index, course) in courses.iter_mut().enumerate() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() && !run.bounds.insists {
+                break;
+            }
+            let steps_left = (run.bounds.passes - pass) as usize * count - index;
+            let until = Instant::now() + left / u32::try_from(steps_left)?;
+            course.go_on(run.bounds.of_a_pass(), &stage, &directory, until)?;
         }
-        let points_left = u32::try_from(run.plan.len() - index)?;
-        let point_deadline = Instant::now() + left / points_left;
-        let seed = index as u64 + 1;
-        let new =
-            measure(run, &stage, &machine, (point, arms), (&directory, seed), point_deadline)?;
-        println!("{}\n", table::point(point, &new));
+    }
+    let neighbours = watch.seen();
+    let mut rows = Vec::new();
+    for course in &courses {
+        let setting =
+            Setting { mode: run.mode, machine: &machine, neighbours, point: course.point };
+        let Some(new) = course.rows(&setting)? else {
+            println!("no time was left for {}\n", course.point.name);
+            continue;
+        };
+        println!("{}\n", table::point(course.point, &new));
         rows.extend(new);
     }
     match &options.out {
@@ -134,66 +147,91 @@ fn stage(directory: &Path) -> Result<Stage> {
     Ok(Stage { binary, sender_cpu, far, syscall_event })
 }
 
-fn measure(
-    run: &Run,
-    stage: &Stage,
-    machine: &Machine,
-    (point, arms): (&Point, &[&Arm]),
-    (directory, seed): (&Path, u64),
-    deadline: Instant,
-) -> Result<Vec<Row>> {
-    let gap = |arm: &Arm| match (&stage.far, point.path) {
-        (Err(why), point::Path::Veth) => Some(why.clone()),
-        _ => arm.gap().map(str::to_owned),
-    };
-    let present: Vec<&Arm> = arms.iter().copied().filter(|arm| gap(arm).is_none()).collect();
-    let watch = Watch::start();
-    let mut parts = Vec::new();
-    if !present.is_empty() {
-        let data = DataFile::create(directory, point, seed)?;
-        parts = rounds(run.bounds, stage, point, &present, &data, deadline)?;
-    }
-    let setting = Setting { mode: run.mode, machine, neighbours: watch.seen(), point };
-    // If the baseline was not asked for, the first arm takes its place.
-    let base = present.iter().position(|arm| arm.name == point.baseline()).unwrap_or(0);
-    let row = |arm: &&Arm| match gap(arm) {
-        Some(why) => Ok(Row::gap(&setting, arm, &why)),
-        None => {
-            let own = present.iter().position(|other| other.name == arm.name);
-            let own = own.context("an arm was forgotten")?;
-            Row::new(&setting, arm, &parts[own], (present[base], &parts[base]))
-        }
-    };
-    arms.iter().map(row).collect()
+/// A point on its way through the passes.
+struct Course {
+    point: &'static Point,
+    /// Every arm, and why it is a gap if it is one.
+    arms: Vec<(&'static Arm, Option<String>)>,
+    seed: u64,
+    /// What the arms that are no gaps did, in their order; each sample in the order of the rounds.
+    parts: Vec<Part>,
+    data: Option<DataFile>,
+    rounds: u32,
 }
 
-/// Runs all arms round by round; the samples of each arm are in the order of the rounds.
-fn rounds(
-    bounds: Bounds,
-    stage: &Stage,
-    point: &Point,
-    arms: &[&Arm],
-    data: &DataFile,
-    deadline: Instant,
-) -> Result<Vec<Part>> {
-    let mut parts = vec![Part::default(); arms.len()];
-    for (arm, part) in arms.iter().zip(&mut parts) {
-        let (sample, counted) = trial::run(stage, point, arm, data, WARM_UP)?;
-        part.counted = counted.map(|counted| PerGb::new(counted, &sample));
+impl Course {
+    fn new(stage: &Stage, point: &'static Point, arms: &[&'static Arm], seed: u64) -> Self {
+        let gap = |arm: &Arm| match (&stage.far, point.path) {
+            (Err(why), point::Path::Veth) => Some(why.clone()),
+            _ => arm.gap().map(str::to_owned),
+        };
+        let arms: Vec<_> = arms.iter().map(|arm| (*arm, gap(arm))).collect();
+        Self { point, arms, seed, parts: Vec::new(), data: None, rounds: 0 }
     }
-    let left = deadline.saturating_duration_since(Instant::now());
-    let begin = Instant::now();
-    let progress = Progress::new(point.name, left, arms.len());
-    let mut done = 0;
-    while schedule::goes_on(bounds, done, begin.elapsed(), left) {
-        let round = done + 1;
-        for index in schedule::order(arms.len(), round) {
-            progress.arm(round, arms[index].name);
-            let (sample, _) = trial::run(stage, point, arms[index], data, round)?;
-            parts[index].samples.push(sample);
+
+    fn present(&self) -> Vec<&'static Arm> {
+        self.arms.iter().filter(|(_, gap)| gap.is_none()).map(|(arm, _)| *arm).collect()
+    }
+
+    /// One pass: all arms round by round. The first one makes the file and warms up.
+    fn go_on(
+        &mut self,
+        bounds: Bounds,
+        stage: &Stage,
+        directory: &Path,
+        until: Instant,
+    ) -> Result<()> {
+        let (point, present) = (self.point, self.present());
+        if present.is_empty() {
+            return Ok(());
         }
-        done = round;
-        progress.round_done(round, begin.elapsed());
+        let data = match self.data.take() {
+            Some(data) => data,
+            None => {
+                let data = DataFile::create(directory, point, self.seed)?;
+                for arm in &present {
+                    let (sample, counted) = trial::run(stage, point, arm, &data, WARM_UP)?;
+                    let counted = counted.map(|counted| PerGb::new(counted, &sample));
+                    self.parts.push(Part { samples: Vec::new(), counted });
+                }
+                data
+            }
+        };
+        data.heat()?;
+        let left = until.saturating_duration_since(Instant::now());
+        let begin = Instant::now();
+        let progress = Progress::new(point.name, left, present.len());
+        let mut done = 0;
+        while schedule::goes_on(bounds, done, begin.elapsed(), left) {
+            self.rounds += 1;
+            for index in schedule::order(present.len(), self.rounds) {
+                progress.arm(self.rounds, present[index].name);
+                let (sample, _) = trial::run(stage, point, present[index], &data, self.rounds)?;
+                self.parts[index].samples.push(sample);
+            }
+            done += 1;
+            progress.round_done(self.rounds, begin.elapsed());
+        }
+        self.data = Some(data);
+        Ok(())
     }
-    Ok(parts)
+
+    /// A row for each arm; `None` if there was no time for the arms.
+    fn rows(&self, setting: &Setting<'_>) -> Result<Option<Vec<Row>>> {
+        let present = self.present();
+        if self.rounds == 0 && !present.is_empty() {
+            return Ok(None);
+        }
+        // If the baseline was not asked for, the first arm takes its place.
+        let base = present.iter().position(|arm| arm.name == self.point.baseline()).unwrap_or(0);
+        let row = |(arm, gap): &(&'static Arm, Option<String>)| match gap {
+            Some(why) => Ok(Row::gap(setting, arm, why)),
+            None => {
+                let own = present.iter().position(|other| other.name == arm.name);
+                let own = own.context("an arm was forgotten")?;
+                Row::new(setting, arm, &self.parts[own], (present[base], &self.parts[base]))
+            }
+        };
+        self.arms.iter().map(row).collect::<Result<Vec<Row>>>().map(Some)
+    }
 }

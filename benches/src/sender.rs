@@ -67,13 +67,13 @@ fn serve_the_parent(job: &Job) -> Result<()> {
     while let Some(order) = hear()? {
         let Order::Run(task) = order else { bail!("out of step: {order:?}") };
         let _ = worker.counts();
-        let before = counters.as_mut().map(Counters::read).transpose()?;
         let start = Start::now();
+        let begin = counters.as_mut().map(Counters::begin).transpose()?;
         worker.run(task)?;
-        let after = counters.as_mut().map(Counters::read).transpose()?;
+        let counting = counters.as_mut().zip(begin);
+        let counted = counting.map(|(counters, begin)| counters.end(begin)).transpose()?;
         ensure!(hear()? == Some(Order::Received), "the parent did not confirm");
         let usage = start.used();
-        let counted = after.zip(before).map(|(after, before)| after.since(before));
         worker.rest()?;
         let cost = Cost { usage, counts: worker.counts(), counted };
         say(&Answer::Measured(Box::new(cost)))?;

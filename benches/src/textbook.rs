@@ -165,7 +165,7 @@ pub(crate) fn corrections(rows: &[Row]) -> Vec<String> {
         && let Some(calls) = it.syscalls.filter(|&calls| calls > 4.0)
     {
         said.push(format!(
-            "“Four mode switches” for read + send are four per buffer, not per file: with 64 KiB it were \
+            "“Four mode switches” for read + send are four per buffer, not per file: with 64 KiB there were \
              {calls:.0} calls and {:.0} mode switches, yet only {:.0} context switches. A mode switch is no \
              context switch.",
             2.0 * calls, it.context_switches
@@ -183,10 +183,10 @@ pub(crate) fn corrections(rows: &[Row]) -> Vec<String> {
         && let (Some(one), Some(other)) = (sendfile.syscalls, splice.syscalls)
     {
         said.push(format!(
-            "sendfile is not one call and two switches as soon as the socket fills: {one:.0} calls here. It \
-             is splice through a pipe of sixteen pages inside; splice with a pipe of its own needs \
-             {other:.0} calls and {:.2} ms against {:.2} ms.",
-            splice.cpu_ms, sendfile.cpu_ms
+            "sendfile took {one:.0} calls here, each as long as the socket has room, and splice through a \
+             pipe of 1 MiB {other:.0}; CPU {:.2} and {:.2} ms. Sendfile is splice through a pipe of sixteen \
+             pages inside, so fewer calls are not less work.",
+            sendfile.cpu_ms, splice.cpu_ms
         ));
     }
     if let Some(it) = of("ring-splice-linked-1m").filter(|it| it.io_wq_share > 0.2) {

@@ -231,7 +231,7 @@ fn watched(
     let begin = Instant::now();
     let progress = Progress::new(scene.name, time, 2);
     let (mut pairs, mut done) = (Vec::new(), 0);
-    while schedule::goes_on(Bounds::QUICK, done, begin.elapsed(), time) {
+    while schedule::goes_on(Bounds::ONE_PASS, done, begin.elapsed(), time) {
         done += 1;
         // There and back again: with, without; without, with.
         let first_is_disturbed = done % 2 == 0;

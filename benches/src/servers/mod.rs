@@ -190,7 +190,7 @@ fn rounds(
     let begin = Instant::now();
     let progress = Progress::new(point.name, left, servers.len());
     let mut done = 0;
-    while schedule::goes_on(Bounds::QUICK, done, begin.elapsed(), left) {
+    while schedule::goes_on(Bounds::ONE_PASS, done, begin.elapsed(), left) {
         let round = done + 1;
         for index in schedule::order(servers.len(), round) {
             let server = servers[index];

@@ -14,7 +14,7 @@ fn harness(arguments: &[&str]) -> Output {
 fn result(directory: &Path, name: &str, median: f64) -> String {
     let (low, high) = (median * 0.98, median * 1.02);
     let line = format!(
-        r#"{{"point":"hot-1g","arm":"splice-1m","figures":{{"cpu_s_per_gb":{{"median":{median},"low":{low},"high":{high}}}}}}}"#
+        r#"{{"point":"hot-1g","arm":"splice-1m","ratio":{{"median":{median},"low":{low},"high":{high}}}}}"#
     );
     let path = directory.join(name);
     std::fs::write(&path, line + "\n").unwrap();
