@@ -183,9 +183,9 @@ pub(crate) fn corrections(rows: &[Row]) -> Vec<String> {
         && let (Some(one), Some(other)) = (sendfile.syscalls, splice.syscalls)
     {
         said.push(format!(
-            "sendfile took {one:.0} calls here, each as long as the socket has room, and splice through a \
-             pipe of 1 MiB {other:.0}; CPU {:.2} and {:.2} ms. Sendfile is splice through a pipe of sixteen \
-             pages inside, so fewer calls are not less work.",
+            "Calls are not work: sendfile on a blocking socket made {one:.0}, splice through a pipe of 1 MiB \
+             {other:.0}, and they used {:.2} and {:.2} ms of CPU. Inside, sendfile is splice through a pipe of \
+             sixteen pages.",
             sendfile.cpu_ms, splice.cpu_ms
         ));
     }
