@@ -1,4 +1,5 @@
-//! One async call that moves a file into a socket, by the cheapest safe route, and says which.
+//! One async call that moves a file into a socket, or a body out of one into a file, by the cheapest
+//! safe route, and says which.
 //!
 //! ```no_run
 //! use ringway::{runtime::{Runtime, fs::File, net::TcpStream}, transfer_file};
@@ -32,6 +33,9 @@
 //! Left to itself a transfer decides for each quantum anew, so that a file that turns cold in the
 //! middle makes a worker of the kernel wait, and not the event loop.
 //!
+//! The other way round, a body out of a stream into a file, is the same call: see [`receive`]. It goes
+//! by [`Route::Splice`] (socket → pipe → file) or by [`Route::Copy`] (socket → buffer → file).
+//!
 //! # What is promised
 //!
 //! - The length is fixed when the transfer starts. A file that grows is not over-sent; one that shrinks
@@ -55,6 +59,7 @@
 #![forbid(unsafe_code)]
 
 mod cancel;
+mod destination;
 pub mod error;
 pub mod limits;
 pub mod pace;
@@ -63,6 +68,7 @@ pub mod process;
 #[doc(hidden)]
 pub mod progress;
 pub mod receipt;
+pub mod receive;
 mod route;
 mod sink;
 mod source;
@@ -70,10 +76,12 @@ pub mod tls;
 mod transfer;
 
 pub use cancel::CancelToken;
+pub use destination::Destination;
 pub use error::TransferError;
 pub use limits::{Limits, Thresholds};
 pub use plan::{Consistency, Mode, Route};
 pub use receipt::Receipt;
+pub use receive::{Incoming, Receive, ReceiveError, Received};
 pub use route::Work;
 pub use sink::Sink;
 pub use source::{FileSlice, Parts, Source};

@@ -269,6 +269,14 @@ pub struct Thresholds {
     /// 0.26 gathered, of 4 KiB 0.118 and 0.254, of 8 KiB 0.102 and 0.159, of 64 KiB 0.090 and 0.159. All
     /// of these began on a page; one that does not takes a place more in the pipe.
     pub reference_min_bytes: u64,
+    /// Up to this many bytes, a body that is received goes through a buffer. Default 64 KiB.
+    pub receive_copy_max_bytes: u64,
+    /// From this many bytes on, what has been received is written without waiting for more. Default
+    /// 256 KiB; what comes in smaller pieces is gathered for at most
+    /// [`Limits::stall_hold`].
+    pub receive_batch_min_bytes: u64,
+    /// From this length on, blocks are reserved for a body before it is received. Default 1 MiB.
+    pub reserve_min_bytes: u64,
 }
 
 impl Default for Thresholds {
@@ -282,6 +290,9 @@ impl Default for Thresholds {
             pipe_min_bytes: 64 * KIB,
             worker_pipe_min_bytes: 256 * KIB,
             reference_min_bytes: 4 * KIB,
+            receive_copy_max_bytes: 64 * KIB,
+            receive_batch_min_bytes: 256 * KIB,
+            reserve_min_bytes: MIB,
         }
     }
 }
@@ -326,6 +337,27 @@ impl Thresholds {
     #[must_use]
     pub fn with_pipe_min_bytes(mut self, bytes: u64) -> Self {
         self.pipe_min_bytes = bytes;
+        self
+    }
+
+    /// Sets [`receive_copy_max_bytes`](Self::receive_copy_max_bytes).
+    #[must_use]
+    pub fn with_receive_copy_max_bytes(mut self, bytes: u64) -> Self {
+        self.receive_copy_max_bytes = bytes;
+        self
+    }
+
+    /// Sets [`receive_batch_min_bytes`](Self::receive_batch_min_bytes).
+    #[must_use]
+    pub fn with_receive_batch_min_bytes(mut self, bytes: u64) -> Self {
+        self.receive_batch_min_bytes = bytes;
+        self
+    }
+
+    /// Sets [`reserve_min_bytes`](Self::reserve_min_bytes).
+    #[must_use]
+    pub fn with_reserve_min_bytes(mut self, bytes: u64) -> Self {
+        self.reserve_min_bytes = bytes;
         self
     }
 

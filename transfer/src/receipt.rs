@@ -291,7 +291,7 @@ impl fmt::Display for Iec {
     }
 }
 
-fn write_time(f: &mut fmt::Formatter<'_>, time: Duration) -> fmt::Result {
+pub(crate) fn write_time(f: &mut fmt::Formatter<'_>, time: Duration) -> fmt::Result {
     let micros = time.as_micros();
     if micros < 1_000 {
         write!(f, "{micros} µs")

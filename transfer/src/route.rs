@@ -28,7 +28,7 @@ use crate::transfer::{Ended, Progressed, Report, tell};
 
 pub use mapped::Work;
 pub(crate) use mapped::{Processing, Scan, Seat, stretches};
-pub(crate) use watch::{Ready, Watch};
+pub(crate) use watch::{Ready, Stop, Watch};
 
 /// One transfer under way.
 pub(crate) struct Run<'t> {

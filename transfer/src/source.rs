@@ -353,7 +353,7 @@ async fn read_generated(file: &File) -> io::Result<Vec<u8>> {
     }
 }
 
-fn class_of(system: FileSystem) -> Filesystem {
+pub(crate) fn class_of(system: FileSystem) -> Filesystem {
     match system {
         FileSystem::Local => Filesystem::Local,
         FileSystem::Memory => Filesystem::Memory,

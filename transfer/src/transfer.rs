@@ -13,6 +13,7 @@ use ringway_runtime::{self as runtime};
 use tracing::Instrument;
 
 use crate::cancel::CancelToken;
+use crate::destination::Destination;
 use crate::error::{ErrorKind, TransferError};
 use crate::limits::{Limits, Thresholds};
 use crate::pace::{Deadline, Floor, Pace};
@@ -25,7 +26,7 @@ use crate::sink::Sink;
 use crate::source::{Body, Part, Source};
 use crate::tls::TlsStream;
 
-/// Moves a source into a stream. Await it, after any options.
+/// Moves a source into a stream, or a body out of one into a file. Await it, after any options.
 ///
 /// It resolves when the socket has accepted the last byte; see [the crate](crate) for what that means
 /// for the file.
@@ -55,9 +56,25 @@ use crate::tls::TlsStream;
 /// assert_eq!(receipt.bytes, 1_999_000);
 /// # Ok(()) }
 /// ```
-pub fn transfer_file<'t, S: Sink>(source: impl Into<Source>, sink: &'t mut S) -> Transfer<'t> {
+///
+/// The other way round, from a stream into a file, it is the same call: see [`Receive`](crate::Receive).
+///
+/// ```no_run
+/// # async fn example(mut stream: ringway::runtime::net::TcpStream, mut file: ringway::runtime::fs::File)
+/// # -> Result<(), ringway::ReceiveError> {
+/// use ringway::{Incoming, transfer_file};
+///
+/// transfer_file(Incoming::exactly(&mut stream, 5_000_000), &mut file).await?;
+/// # Ok(()) }
+/// ```
+pub fn transfer_file<'t, S, D: Destination<'t, S>>(source: S, sink: &'t mut D) -> D::Transfer {
+    sink.order(source)
+}
+
+/// Bytes that go into a stream.
+pub(crate) fn into_stream(source: Source, sink: &mut dyn Sink) -> Transfer<'_> {
     Transfer {
-        source: source.into(),
+        source,
         sink,
         range: None,
         promised: None,

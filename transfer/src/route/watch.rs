@@ -14,7 +14,7 @@ use crate::error::ErrorKind;
 use crate::pace::{Deadline, Floor};
 
 /// Why a wait ended early.
-pub(super) enum Stop {
+pub(crate) enum Stop {
     Kind(ErrorKind),
     Io(io::Error),
 }
@@ -24,10 +24,18 @@ pub(super) enum Stop {
 pub(crate) enum Ready {
     /// It takes bytes again.
     Writable,
-    /// It takes none yet, but there is something to receive.
+    /// There is something to receive; if both were waited for, it takes no bytes yet.
     Readable,
     /// What is held was held long enough.
     HoldOver,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy)]
+enum Awaited {
+    Writable,
+    Readable,
+    Either,
 }
 
 /// Everything that can end a transfer from outside.
@@ -74,7 +82,7 @@ impl Watch {
     }
 
     /// Whether to stop before the next step.
-    pub(super) fn check(&mut self) -> Result<(), ErrorKind> {
+    pub(crate) fn check(&mut self) -> Result<(), ErrorKind> {
         if self.token.as_ref().is_some_and(CancelToken::is_cancelled) {
             return Err(ErrorKind::Cancelled);
         }
@@ -101,13 +109,13 @@ impl Watch {
     }
 
     /// Sleeps, excused, unless something ends the transfer first.
-    pub(super) async fn pause(&mut self, pause: Duration) -> Result<(), ErrorKind> {
+    pub(crate) async fn pause(&mut self, pause: Duration) -> Result<(), ErrorKind> {
         self.excused(pin!(sleep(pause))).await
     }
 
     /// Awaits something that the peer has no part in, unless something ends the transfer first; the
     /// future is then dropped.
-    pub(super) async fn excused<F: Future>(&mut self, future: F) -> Result<F::Output, ErrorKind> {
+    pub(crate) async fn excused<F: Future>(&mut self, future: F) -> Result<F::Output, ErrorKind> {
         let began = self.elapsed();
         let outcome = self.guarded(future, self.deadline_left(began)).await;
         self.excused += self.elapsed().saturating_sub(began);
@@ -120,7 +128,7 @@ impl Watch {
 
     /// Awaits an op that must be seen to its end. If something ends the transfer first, `cancel` is
     /// called once and the op is awaited all the same; the reason comes with its outcome.
-    pub(super) async fn supervised<F: Future + Unpin>(
+    pub(crate) async fn supervised<F: Future + Unpin>(
         &mut self,
         mut op: F,
         cancel: impl FnOnce(&mut F),
@@ -152,11 +160,32 @@ impl Watch {
         hold: Option<Duration>,
         listening: bool,
     ) -> Result<Ready, Stop> {
+        let awaited = if listening { Awaited::Either } else { Awaited::Writable };
+        self.await_ready(stream, awaited, sent, hold).await
+    }
+
+    /// Waits until the socket has something to receive, likewise.
+    pub(crate) async fn readable(
+        &mut self,
+        stream: &Stream,
+        received: u64,
+        hold: Option<Duration>,
+    ) -> Result<Ready, Stop> {
+        self.await_ready(stream, Awaited::Readable, received, hold).await
+    }
+
+    async fn await_ready(
+        &mut self,
+        stream: &Stream,
+        awaited: Awaited,
+        moved: u64,
+        hold: Option<Duration>,
+    ) -> Result<Ready, Stop> {
         let began = self.elapsed();
         if self.heard_at == Duration::MAX {
             self.heard_at = began;
         }
-        self.heard = sent;
+        self.heard = moved;
         let until_hold = hold.map(|hold| began + hold);
         loop {
             let now = self.elapsed();
@@ -175,7 +204,7 @@ impl Watch {
             let ends = [until_hold, silence, judged, limit];
             let wake = ends.into_iter().flatten().min();
             let left = wake.map(|end| end.saturating_sub(now).max(Duration::from_micros(50)));
-            match self.guarded(pin!(poll(stream, listening)), left).await {
+            match self.guarded(pin!(poll(stream, awaited)), left).await {
                 Some(Ok(ready)) => return Ok(ready),
                 Some(Err(error)) => return Err(Stop::Io(error)),
                 None if self.is_cancelled() => return Err(Stop::Kind(ErrorKind::Cancelled)),
@@ -220,12 +249,15 @@ impl Watch {
     }
 }
 
-async fn poll(stream: &Stream, listening: bool) -> io::Result<Ready> {
-    if !listening {
-        return stream.writable().await.map(|()| Ready::Writable);
+async fn poll(stream: &Stream, awaited: Awaited) -> io::Result<Ready> {
+    match awaited {
+        Awaited::Writable => stream.writable().await.map(|()| Ready::Writable),
+        Awaited::Readable => stream.readable().await.map(|()| Ready::Readable),
+        Awaited::Either => {
+            let ready = stream.readable_or_writable().await?;
+            Ok(if ready.writable { Ready::Writable } else { Ready::Readable })
+        }
     }
-    let ready = stream.readable_or_writable().await?;
-    Ok(if ready.writable { Ready::Writable } else { Ready::Readable })
 }
 
 /// Leaves no waker behind in a token that outlives the wait.

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
+pub mod feed;
 pub mod gated;
 pub mod sealed;
 pub mod tap;

@@ -117,6 +117,8 @@ const UNSAFE_ROOMS: &[&str] = &["runtime/src/sys", "runtime/src/op", "runtime/sr
 const PURE_ROOMS: &[&str] = &[
     "transfer/src/plan",
     "transfer/src/progress",
+    "transfer/src/receive/plan",
+    "transfer/src/receive/progress",
     "transfer/src/route/mapped/outgoing",
     "transfer/src/route/mapped/runs",
     "transfer/src/route/mapped/scan",
@@ -139,7 +141,7 @@ pub(crate) const DIRECTIONS: &[Direction] = &[
         why: "the driver submits and reaps; who waits is above it",
     },
     Direction {
-        rooms: &["transfer/src/plan", "transfer/src/progress"],
+        rooms: PURE_ROOMS,
         modules: &["route"],
         why: "routes drive plan and progress, not the other way round",
     },
