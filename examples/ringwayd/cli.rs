@@ -15,6 +15,10 @@ use crate::access_log::LogFormat;
 #[derive(Debug, Parser)]
 #[command(name = "ringwayd", version, propagate_version = true, arg_required_else_help = true)]
 pub(crate) struct CommandLine {
+    /// File of settings: a table for each command, a key for each of its options, with `_` for `-`.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -36,6 +40,8 @@ pub(crate) enum Command {
     ///
     /// Exit status: 0 all is well; 3 it works, and could be faster or hold more; 1 it does not work.
     Doctor(crate::doctor::Doctor),
+    /// Looks at a file of settings, and says what is wrong with it.
+    Check(crate::config::Check),
 }
 
 /// The settings of `ringwayd serve`.

@@ -4,6 +4,7 @@
 mod access_log;
 mod cli;
 mod client;
+mod config;
 mod doctor;
 mod http;
 mod push;
@@ -11,14 +12,13 @@ mod serve;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let outcome = match cli::CommandLine::parse().command {
+    let outcome = config::command_line().and_then(|line| match line.command {
         cli::Command::Serve(settings) => serve::run(&settings).map(|()| ExitCode::SUCCESS),
         cli::Command::Push(settings) => push::run(&settings),
         cli::Command::Doctor(settings) => doctor::run(&settings),
-    };
+        cli::Command::Check(settings) => config::check(&settings),
+    });
     match outcome {
         Ok(code) => code,
         Err(error) => {

@@ -15,3 +15,4 @@ mod nginx;
 mod receiver;
 mod run;
 mod secrets;
+mod settings;
