@@ -82,6 +82,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DIR", requires = "self_signed")]
     pub(crate) state_dir: Option<PathBuf>,
 
+    /// Address and port for `/health` and `/metrics` (Prometheus); not told to anybody if not given.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) admin_listen: Option<SocketAddr>,
+
     /// Threads, each with a ring of its own.
     #[arg(long, value_name = "COUNT", default_value = "1")]
     pub(crate) threads: NonZeroUsize,

@@ -9,6 +9,7 @@ use ringway::error::{Blame, ErrorKind};
 use ringway::plan::Reason;
 use ringway::{CancelToken, Mode, Parts, Receipt, Route, TransferError, transfer_file};
 
+use super::admin::Answered;
 use super::cache::{Located, OpenFile};
 use super::connection::Link;
 use super::server::Server;
@@ -206,6 +207,14 @@ fn record<W>(
     sent: &Sent,
     head_bytes: u64,
 ) {
+    if let Some(meters) = &server.meters {
+        meters.count(Answered {
+            status: status.code(),
+            body_bytes: sent.bytes.saturating_sub(head_bytes),
+            route: sent.receipt.as_ref().map(|taken| (route(taken.route), mode(taken.mode))),
+            failure: sent.failure.as_ref().map(|failure| failure.word),
+        });
+    }
     let Some(log) = &server.log else { return };
     let reason = sent.receipt.as_ref().map_or(String::new(), reason);
     log.borrow_mut().record(&Entry {

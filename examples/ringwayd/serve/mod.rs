@@ -14,7 +14,9 @@
 //! | `desk` | the buffers of a request that is being read or answered |
 //! | `cache` | files that are open, and what a path leads to |
 //! | `log_writer` | the thread that writes the access log |
+//! | `admin` | health, and numbers for Prometheus |
 
+mod admin;
 mod cache;
 mod connection;
 mod desk;
@@ -38,11 +40,13 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail, ensure};
 use ringway::Thresholds;
 use ringway::runtime::fs::OpenOptions;
+use ringway::runtime::net::TcpListener;
 use ringway::runtime::signal::Signals;
 use ringway::runtime::{Config, Runtime, spawn};
 
+use self::admin::Board;
 use self::log_writer::{LogSink, LogWriter};
-use self::server::{Listeners, Server};
+use self::server::{Listeners, Post, Server};
 use self::stop::Stop;
 use self::tls::Certificates;
 use crate::access_log::LogFormat;
@@ -65,6 +69,10 @@ pub(crate) fn run(settings: &cli::Serve) -> anyhow::Result<()> {
     let bound = listen::bind(&settings.listen, threads)?;
     let encrypted = listen::bind(&settings.tls_listen, threads)?;
     let certificates = certificates(settings, &encrypted.addresses)?;
+    let admin = settings.admin_listen.map(|address| listen::bind(&[address], 1)).transpose()?;
+    let board = admin.as_ref().map(|_| Board::new(threads));
+    let admin_address = admin.as_ref().and_then(|admin| admin.addresses.first().copied());
+    let mut admin = admin.into_iter().flat_map(|admin| admin.by_thread).flatten();
     let signals = stop::ending_signals().context("cannot listen to signals")?;
     let log = match settings.log_format {
         LogFormat::None => LogWriter::none(),
@@ -89,6 +97,8 @@ pub(crate) fn run(settings: &cli::Serve) -> anyhow::Result<()> {
             signals: signals.take(),
             renewal,
             log: log.sink(),
+            post: board.clone().map(|board| Post { board, thread: number }),
+            admin: admin.next(),
             stop: Arc::clone(&stop),
             ready: ready.clone(),
         };
@@ -96,6 +106,9 @@ pub(crate) fn run(settings: &cli::Serve) -> anyhow::Result<()> {
         started.push(builder.spawn(move || thread.run()).context("cannot start a thread")?);
     }
     drop(ready);
+    if let Some(address) = admin_address {
+        eprintln!("health and metrics at http://{address}/health and /metrics");
+    }
     // Each thread says once that it serves; one that cannot just ends, and its error is told below.
     let kernels: Vec<String> = readiness.iter().collect();
     if let (true, Some(kernel)) = (kernels.len() == threads, kernels.first()) {
@@ -133,6 +146,10 @@ struct Thread {
     /// The signal that certificates have changed.
     renewal: Option<Signals>,
     log: LogSink,
+    /// Where its numbers go, if anywhere.
+    post: Option<Post>,
+    /// Only one thread tells the numbers of all.
+    admin: Option<TcpListener>,
     stop: Arc<Stop>,
     ready: Sender<String>,
 }
@@ -147,8 +164,12 @@ impl Thread {
         runtime.block_on(async {
             let root = OpenOptions::new().folder(true).open(&self.root).await;
             let root = root.with_context(|| format!("cannot open {}", self.root.display()))?;
+            if let (Some(admin), Some(post)) = (self.admin, &self.post) {
+                drop(spawn(admin::answer_all(admin, Arc::clone(&post.board))));
+            }
+            let (files_max, thresholds) = (self.files_max, self.thresholds);
             let server =
-                Server::new(&self.settings, root, self.files_max, self.thresholds, self.log);
+                Server::new(&self.settings, root, files_max, thresholds, self.log, self.post);
             let obeying = self.signals.map(|signals| spawn(stop::obey(signals, Arc::clone(&stop))));
             if let (Some(signals), Some(certificates)) =
                 (self.renewal, &self.listeners.certificates)

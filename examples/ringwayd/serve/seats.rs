@@ -92,6 +92,11 @@ impl Seats {
         self.watch(|seats| seats.taken.borrow().is_empty().then_some(())).await;
     }
 
+    /// How many are taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.borrow().len()
+    }
+
     /// Whether no further request is to be waited for.
     pub(crate) fn stopping(&self) -> bool {
         self.stopping.get()

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ringway::runtime::fs::File;
 use ringway::runtime::net::TcpListener;
-use ringway::runtime::{spawn, time, yield_now};
+use ringway::runtime::{self, spawn, time, yield_now};
 use ringway::{Limits, Thresholds};
 
+use super::admin::{Board, Meters};
 use super::cache::FileCache;
 use super::connection::{self, Link};
 use super::desk::Desks;
@@ -47,6 +48,9 @@ pub(crate) struct Server {
     /// Bytes that may wait unsent in the kernel for one client.
     pub(crate) unsent_bytes_max: u32,
     pub(crate) complaints: RefCell<Complaints>,
+    /// None if nobody is told.
+    pub(crate) meters: Option<Meters>,
+    post: Option<Post>,
     dates: RefCell<DateCache>,
 }
 
@@ -57,6 +61,13 @@ pub(crate) struct Listeners {
     pub(crate) encrypted: Vec<TcpListener>,
     /// What those prove who they are by.
     pub(crate) certificates: Option<Arc<Certificates>>,
+}
+
+/// Where the numbers of this thread go.
+#[derive(Debug)]
+pub(crate) struct Post {
+    pub(crate) board: Arc<Board>,
+    pub(crate) thread: usize,
 }
 
 /// How long a client may take.
@@ -76,6 +87,7 @@ impl Server {
         files_max: usize,
         thresholds: Thresholds,
         log: LogSink,
+        post: Option<Post>,
     ) -> Rc<Server> {
         let limits = settings.limits;
         let seconds = Duration::from_secs;
@@ -98,6 +110,8 @@ impl Server {
             thresholds,
             unsent_bytes_max: limits.max_unsent_bytes,
             complaints: Complaints::new(),
+            meters: post.is_some().then(Meters::default),
+            post,
             dates: RefCell::new(DateCache::new()),
         })
     }
@@ -122,6 +136,9 @@ impl Server {
             .map(|(listener, by)| spawn(accept(Rc::clone(&self), listener, by, Arc::clone(&stop))))
             .collect();
         stop.begun().await;
+        if let Some(post) = &self.post {
+            post.board.drain();
+        }
         self.seats.stop();
         let mut outcome = Ok(());
         for listener in accepting {
@@ -137,6 +154,14 @@ impl Server {
         ticking.abort();
         self.write_last_lines().await;
         outcome
+    }
+
+    /// Leaves the numbers where they are asked for.
+    fn tell(&self) {
+        if let (Some(meters), Some(post), Ok(stats)) = (&self.meters, &self.post, runtime::stats())
+        {
+            post.board.post(post.thread, meters.read(self.seats.taken(), stats));
+        }
     }
 
     async fn write_last_lines(&self) {
@@ -205,6 +230,7 @@ async fn tick(server: Rc<Server>) {
         server.seats.expire(now);
         server.cache.expire(now);
         server.complaints.borrow_mut().look(now);
+        server.tell();
         if let Some(log) = &server.log {
             let mut log = log.borrow_mut();
             log.flush();
