@@ -22,6 +22,7 @@ pub(crate) struct Held {
     /// Bytes to read into or to send from.
     pub(crate) memory: Option<Buffer>,
     /// The parts of that memory, for a vectored op.
+    #[cfg_attr(not(feature = "fault"), expect(dead_code, reason = "it is kept for the kernel"))]
     pub(crate) vector: Option<Vector>,
     /// Pages that are being populated, or flushed.
     #[expect(dead_code, reason = "held so that they stay mapped, never read")]
