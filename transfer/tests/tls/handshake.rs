@@ -268,7 +268,8 @@ fn plain_http_and_garbage_get_an_alert_and_not_a_hang() {
     let authority = Authority::new();
     let acceptor = TlsAcceptor::new(Arc::new(authority.server()));
     let too_long = [&[22, 3, 1, 0xff, 0xff][..], &[0; 100]].concat();
-    let cases: [(&[u8], fn(&TlsErrorKind) -> bool); 4] = [
+    type IsExpected = fn(&TlsErrorKind) -> bool;
+    let cases: [(&[u8], IsExpected); 4] = [
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", |kind| {
             matches!(kind, TlsErrorKind::NotTls { looks_like_http: true })
         }),

@@ -112,8 +112,8 @@ fn each_opens_what_the_other_sealed_in_every_suite_at_every_border() {
     let kinds = [ContentType::ApplicationData, ContentType::Handshake, ContentType::Alert];
     let mut cases = Vec::new();
     for sequence in SEQUENCES {
-        for (at, len) in (0..).zip(LENGTHS) {
-            cases.push((sequence.saturating_add(at), len, kinds[at as usize % kinds.len()]));
+        for ((at, len), kind) in (0..).zip(LENGTHS).zip(kinds.into_iter().cycle()) {
+            cases.push((sequence.saturating_add(at), len, kind));
         }
     }
     let cases = in_order(cases);

@@ -19,11 +19,14 @@ fn session(engine: &Engine) -> &Session {
     }
 }
 
+/// What ours has said: records, by type and content.
+type Heard = Vec<(ContentType, Vec<u8>)>;
+
 /// `script` is sent to ours; what was read, how it ended, and what ours answered.
 fn after(
     (mut ours, mut peer): (Engine, Peer),
     script: impl FnOnce(&mut Peer) -> Vec<Vec<u8>>,
-) -> (Vec<u8>, Outcome, Vec<(ContentType, Vec<u8>)>) {
+) -> (Vec<u8>, Outcome, Heard) {
     let bytes = script(&mut peer).concat();
     pair::deliver(&mut ours, &bytes);
     let mut read = Vec::new();
@@ -37,7 +40,8 @@ fn after(
 fn a_broken_peer_gets_the_alert_that_says_so() {
     use Fault::{Illegal, Malformed, Unexpected};
     type Script = fn(&mut Peer) -> Vec<Vec<u8>>;
-    let cases: &[(&str, Script, fn(&Fault) -> bool, Alert)] = &[
+    type IsExpected = fn(&Fault) -> bool;
+    let cases: &[(&str, Script, IsExpected, Alert)] = &[
         (
             "a bad tag",
             |peer| {
@@ -347,7 +351,7 @@ proptest! {
     ) {
         let make = if is_server { pair::server_and_rustls } else { pair::client_and_rustls };
         let (mut ours, mut theirs) = make(Suite::Aes128Gcm, 24);
-        let content: Vec<u8> = (0..24 * 5 * PLAINTEXT_MAX).map(|at| (at % 251) as u8).collect();
+        let content: Vec<u8> = (0..=250).cycle().take(24 * 5 * PLAINTEXT_MAX).collect();
         // `committed` bytes will arrive, whatever happens: they went out, or are pending.
         let (mut committed, mut read) = (0_usize, Vec::new());
         for deed in deeds {
