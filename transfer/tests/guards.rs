@@ -13,6 +13,11 @@
 //! | `StalledPeerKeepsPipe` | R11 | the gauges: pipes stay lent |
 //! | `EndOfFileIgnored` | R6 | the budget: it spins |
 //! | `PromisedLengthIgnored` | R6 | the account: more was staged than the body has |
+//! | `HalfSentRecordRewound` | RFC 8446, 5.3 | rustls, as the peer: a record does not open |
+//! | `HalfSentRecordForgotten` | R4 | rustls, as the peer: a record does not open |
+//! | `UnsealedRemainsKept` | R9 | the next user of the buffer finds plaintext |
+//! | `KeyLimitIgnored` | RFC 8446, 5.5 | the counts: fewer new keys than were due |
+//! | `KeyUpdateUnanswered` | RFC 8446, 4.6.3 | the counts: keys that were asked for and not made |
 //!
 //! The guards that lie wholly in the runtime have their tests there, `runtime/tests/ring/guards.rs`.
 
@@ -25,7 +30,7 @@ use std::time::Duration;
 
 use ringway::runtime::fault::{Sabotage, sabotage};
 use ringway_testkit::{Bite, Quarantine, assert_bites, run_in_child};
-use scenes::{aborted, borders, dropped, mutated, stalled};
+use scenes::{aborted, borders, dropped, mutated, sealed, stalled};
 
 #[global_allocator]
 static ALLOCATOR: Quarantine = Quarantine::new();
@@ -104,6 +109,37 @@ guard!(
     PromisedLengthIgnored,
     Bite::Says("staged beyond the extent"),
     mutated::grow
+);
+
+guard!(
+    a_half_sent_record,
+    HalfSentRecordRewound,
+    Bite::Says("a record does not open"),
+    sealed::stall_in_the_middle_of_records
+);
+guard!(
+    the_rest_of_a_record,
+    HalfSentRecordForgotten,
+    Bite::Says("a record does not open"),
+    sealed::stall_in_the_middle_of_records
+);
+guard!(
+    unsealed_remains,
+    UnsealedRemainsKept,
+    Bite::Says("plaintext is left in the buffer"),
+    sealed::look_into_the_buffer
+);
+guard!(
+    a_spent_key,
+    KeyLimitIgnored,
+    Bite::Says("a key sealed more records than it may"),
+    sealed::spend_keys
+);
+guard!(
+    a_key_that_was_asked_for,
+    KeyUpdateUnanswered,
+    Bite::Says("the peer asked for new keys and got none"),
+    sealed::ask_for_keys
 );
 
 /// The table above and those in the runtime's tests name all guards that can be taken away.

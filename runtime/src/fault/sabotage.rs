@@ -75,6 +75,17 @@ sabotages! {
     RegionLengthUnchecked,
     /// Regions are mapped for whoever asks (LevelDB caps them, RocketMQ does not).
     RegionsNotCounted,
+    /// A sealed record of which a part went out is taken back: its number seals something else too
+    /// (RFC 8446, 5.3).
+    HalfSentRecordRewound,
+    /// The rest of a record of which a part went out is forgotten when its buffer is given back.
+    HalfSentRecordForgotten,
+    /// What was read to be sealed, and was not, stays in the buffer for whoever is next (R9).
+    UnsealedRemainsKept,
+    /// A key seals as many records as there are (RFC 8446, 5.5).
+    KeyLimitIgnored,
+    /// The peer asks for new keys and gets none (RFC 8446, 4.6.3).
+    KeyUpdateUnanswered,
 }
 
 #[cfg(feature = "fault")]

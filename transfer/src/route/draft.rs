@@ -4,6 +4,7 @@
 use std::io;
 use std::pin::pin;
 
+use ringway_runtime::fault::{Sabotage, sabotaged};
 use ringway_runtime::fs::{File, Reading};
 use ringway_runtime::{Lease, Slots, lease, try_lease};
 
@@ -250,7 +251,7 @@ impl Draft {
             0 => Slots { room: layout.plaintext_in(lease.capacity()), ..layout.slots },
             _ => layout.slots,
         };
-        lease.set_secret(usize::MAX);
+        lease.set_secret(if sabotaged(Sabotage::UnsealedRemainsKept) { 0 } else { usize::MAX });
         Self { lease, slots, room: whole.max(1) * slots.room, filled: 0 }
     }
 

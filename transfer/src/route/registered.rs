@@ -18,6 +18,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use ringway_runtime::fault::{Sabotage, sabotaged};
 use ringway_runtime::net::Sending;
 use ringway_runtime::{Lease, Slots};
 
@@ -129,7 +130,9 @@ impl Sealing<'_> {
             }
         }
         if let Some(unsealed) = refused {
-            lease.spare_mut()[sealed..].fill(0);
+            if !sabotaged(Sabotage::UnsealedRemainsKept) {
+                lease.spare_mut()[sealed..].fill(0);
+            }
             run.rewind_behind(plaintext as u64);
             if unsealed != Unsealed::PrepareFirst {
                 self.session.tls.rewind(Sent::of(sealed, 0).untouched);
@@ -229,6 +232,10 @@ impl Sealing<'_> {
         let sent = Sent::of(lease.len(), sent);
         tls.rewind(sent.untouched);
         if sent.rest.is_empty() {
+            return 0;
+        }
+        if sabotaged(Sabotage::HalfSentRecordRewound) {
+            tls.rewind(1);
             return 0;
         }
         tls.keep(&lease[sent.rest], sent.rest_plaintext);

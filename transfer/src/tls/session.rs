@@ -20,6 +20,7 @@ mod sending;
 use std::fmt;
 use std::ops::Range;
 
+use ringway_runtime::fault::{Sabotage, sabotaged};
 use rustls::client::ClientConnectionData;
 use rustls::kernel::KernelConnection;
 use rustls::server::ServerConnectionData;
@@ -379,7 +380,8 @@ impl Session {
         self.opener = Opener::new(TrafficKey::new(&secrets).ok_or(Fault::NoKey)?, sequence);
         self.key_updates.received += 1;
         // However often it asks before we answer, one answer is enough (RFC 8446, 4.6.3).
-        self.sending.owed.answer |= asks && !self.closed_by_us;
+        let answers = !self.closed_by_us && !sabotaged(Sabotage::KeyUpdateUnanswered);
+        self.sending.owed.answer |= asks && answers;
         Ok(())
     }
 

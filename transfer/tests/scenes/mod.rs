@@ -7,4 +7,5 @@ pub mod aborted;
 pub mod borders;
 pub mod dropped;
 pub mod mutated;
+pub mod sealed;
 pub mod stalled;

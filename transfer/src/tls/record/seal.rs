@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use ringway_runtime::fault::{Sabotage, sabotaged};
+
 use super::{ContentType, HEADER, PLAINTEXT_MAX, TAIL, TrafficKey};
 
 /// Records that a key keeps for messages of the protocol itself when it is spent for data: the
@@ -64,7 +66,8 @@ impl Sealer {
     ) -> Result<usize, KeySpent> {
         assert!(len <= PLAINTEXT_MAX, "a record holds at most {PLAINTEXT_MAX} bytes");
         let reserved = if kind == ContentType::ApplicationData { RESERVED } else { 0 };
-        if self.left <= reserved || self.sequence == u64::MAX {
+        let spent = self.left <= reserved && !sabotaged(Sabotage::KeyLimitIgnored);
+        if spent || self.sequence == u64::MAX {
             return Err(KeySpent);
         }
         let (header, rest) = slot[..HEADER + len + TAIL].split_at_mut(HEADER);
@@ -77,7 +80,7 @@ impl Sealer {
             return Err(KeySpent);
         }
         self.sequence += 1;
-        self.left -= 1;
+        self.left = self.left.saturating_sub(1);
         Ok(HEADER + len + TAIL)
     }
 
@@ -97,6 +100,6 @@ impl Sealer {
 
     /// Whether data can still be sealed before the key must be updated.
     pub(crate) fn is_spent(&self) -> bool {
-        self.left <= RESERVED
+        self.left <= RESERVED && !sabotaged(Sabotage::KeyLimitIgnored)
     }
 }

@@ -6,6 +6,8 @@
 //! owed      control messages that are not sealed yet, because something staged goes before them
 //! ```
 
+use ringway_runtime::fault::{Sabotage, sabotaged};
+
 use super::message::Alert;
 use crate::tls::record::{ContentType, KeySpent, Sealer};
 
@@ -77,7 +79,9 @@ impl Sending {
     pub(super) fn keep(&mut self, rest: &[u8], plaintext: u64) {
         debug_assert!(self.pending.is_empty(), "pending bytes go before a staged record");
         self.staged = self.staged.saturating_sub(1);
-        self.pending.keep(rest, plaintext);
+        if !sabotaged(Sabotage::HalfSentRecordForgotten) {
+            self.pending.keep(rest, plaintext);
+        }
     }
 
     /// The kernel has sealed and taken so much data in all, in bytes.
