@@ -19,6 +19,7 @@ mod listening;
 mod log;
 mod ranges;
 mod refusals;
+mod secure;
 mod stopping;
 mod thresholds;
 mod tls;

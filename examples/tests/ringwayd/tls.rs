@@ -5,28 +5,13 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
 
-use ringway::tls::crypto_provider;
-use ringway::tls::rustls::pki_types::pem::PemObject;
-use ringway::tls::rustls::pki_types::{CertificateDer, ServerName};
-use ringway::tls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustix::process::Signal;
 
 use crate::bodies::SIZES;
 use crate::client::assert_same;
 use crate::daemon::{Daemon, PATIENCE, Root, Start, wait_until};
-
-/// A certificate for localhost and its key, in two files of the root's.
-fn certificate(root: &Root, name: &str) -> (String, String) {
-    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let made = rcgen::generate_simple_self_signed(names).unwrap();
-    let files = (root.path(&format!(".{name}.pem")), root.path(&format!(".{name}.key")));
-    fs::write(&files.0, made.cert.pem()).unwrap();
-    fs::write(&files.1, made.signing_key.serialize_pem()).unwrap();
-    let text = |path: std::path::PathBuf| path.to_str().unwrap().to_owned();
-    (text(files.0), text(files.1))
-}
+use crate::secure::{Secure, certificate};
 
 fn serve(root: &Root, files: &(String, String), more: &[&str]) -> Daemon {
     let arguments =
@@ -59,45 +44,6 @@ fn run(tool: &str, arguments: &[&str], input: &[u8]) -> Option<Output> {
 fn curl(trusted: &str, arguments: &[&str]) -> Option<Output> {
     let always = ["-sS", "--max-time", "30", "--cacert", trusted];
     run("curl", &[&always, arguments].concat(), b"")
-}
-
-/// A connection of rustls, blocking.
-struct Secure(StreamOwned<ClientConnection, TcpStream>);
-
-impl Secure {
-    fn connect(daemon: &Daemon, trusted: &str) -> Secure {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(trusted).unwrap()).unwrap();
-        let config = ClientConfig::builder_with_provider(Arc::new(crypto_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let name = ServerName::try_from("localhost").unwrap();
-        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-        let stream = TcpStream::connect(daemon.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Secure(StreamOwned::new(connection, stream))
-    }
-
-    /// The body of a file that is so long.
-    fn get(&mut self, path: &str, len: usize) -> Vec<u8> {
-        write!(self.0, "GET /{path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-        let mut got = Vec::new();
-        loop {
-            let end = got.windows(4).position(|four| four == b"\r\n\r\n");
-            if let Some(end) = end
-                && got.len() >= end + 4 + len
-            {
-                assert!(got.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&got));
-                return got.split_off(end + 4);
-            }
-            let mut chunk = vec![0; 1 << 16];
-            let count = self.0.read(&mut chunk).unwrap();
-            assert!(count > 0, "an end after {} bytes", got.len());
-            got.extend_from_slice(&chunk[..count]);
-        }
-    }
 }
 
 #[test]
