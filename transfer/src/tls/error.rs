@@ -35,7 +35,8 @@ pub enum TlsErrorKind {
     Unfinished,
     /// The connection ended without a `close_notify`: what was read may be only the beginning.
     Truncated,
-    /// The peer ended it by an alert.
+    /// The peer ended it by an alert. One that came before the peer's first sealed record may have been
+    /// in the clear, so somebody on the way can have made it up.
     AlertReceived(AlertDescription),
     /// The peer presented no certificate, and one is required.
     NoCertificate,

@@ -294,7 +294,7 @@ impl Session {
 
     fn receive_open(&mut self, header: Header, record: &mut [u8]) -> Result<Event, Fault> {
         if header.kind != ContentType::ApplicationData {
-            return Err(Fault::Unexpected("a record that is not encrypted"));
+            return Err(self.plain(header, &record[HEADER..]));
         }
         let opened = self.opener.open(record)?;
         let content = &record[opened.plaintext.clone()];
@@ -315,6 +315,24 @@ impl Session {
             ContentType::ChangeCipherSpec => {
                 Err(Fault::Unexpected("a ChangeCipherSpec after the handshake"))
             }
+        }
+    }
+
+    /// A record that is not encrypted ends the session. A peer that never got as far as our keys can
+    /// give its reason in no other way, so before its first sealed record an alert is taken for one.
+    /// Anyone on the path could have sent it, but they can end a connection anyway; what must not be
+    /// forged, an end that looks like all has been said, is never taken from the clear.
+    fn plain(&self, header: Header, content: &[u8]) -> Fault {
+        let has_opened = self.opener.sequence() > 0 || self.key_updates.received > 0;
+        match (header.kind, content) {
+            (ContentType::Alert, &[_level, description]) if !has_opened => match Alert(description)
+            {
+                Alert::CLOSE_NOTIFY | Alert::USER_CANCELED => {
+                    Fault::Unexpected("an end that is not encrypted")
+                }
+                alert => Fault::AlertReceived(alert),
+            },
+            _ => Fault::Unexpected("a record that is not encrypted"),
         }
     }
 

@@ -84,8 +84,7 @@ impl Opener {
     }
 
     /// The number of the next record.
-    #[cfg(test)]
-    pub(super) fn sequence(&self) -> u64 {
+    pub(crate) fn sequence(&self) -> u64 {
         self.sequence
     }
 

@@ -213,6 +213,29 @@ fn an_alert_of_the_peer_ends_the_session_without_an_answer() {
 }
 
 #[test]
+fn an_alert_in_the_clear_is_a_reason_only_before_the_first_sealed_record() {
+    let plain = |alert: Alert| vec![21, 3, 3, 0, 2, 2, alert.0];
+    let (_, outcome, heard) = after(Peer::of_server(), |_| vec![plain(Alert(48))]);
+    assert_eq!((outcome, heard), (Outcome::Fault(Fault::AlertReceived(Alert(48))), vec![]));
+    // Never an end: whoever is on the way could cut off what follows.
+    for alert in [Alert::CLOSE_NOTIFY, Alert::USER_CANCELED] {
+        let (_, outcome, _) = after(Peer::of_server(), |_| vec![plain(alert)]);
+        assert_eq!(outcome, Outcome::Fault(Fault::Unexpected("an end that is not encrypted")));
+    }
+    let not_encrypted = Outcome::Fault(Fault::Unexpected("a record that is not encrypted"));
+    let (read, outcome, _) =
+        after(Peer::of_server(), |peer| vec![peer.data(b"x"), plain(Alert(48))]);
+    assert_eq!((read.as_slice(), &outcome), (&b"x"[..], &not_encrypted));
+    // New keys count from 0 again, and are keys all the same.
+    let (_, outcome, _) = after(Peer::of_server(), |peer| {
+        let update = peer.record(HANDSHAKE, &[24, 0, 0, 1, 0], 0);
+        peer.update();
+        vec![update, plain(Alert(48))]
+    });
+    assert_eq!(outcome, not_encrypted);
+}
+
+#[test]
 fn an_end_without_a_close_notify_is_a_truncation() {
     let (mut ours, mut peer) = Peer::of_server();
     let record = peer.data(b"hello");
