@@ -28,7 +28,9 @@ pub(crate) use outgoing::Received;
 /// used by one at a time. While it is idle it holds no buffer.
 ///
 /// Dropping it closes the connection without a `close_notify`, which the peer sees as a truncation: call
-/// [`close`](Self::close) when all has been said.
+/// [`close`](Self::close) when all has been said. Where the kernel seals ([`Backend::KernelTls`]) a drop
+/// may lose the last records as well, although they count as accepted: the kernel keeps what a full socket
+/// did not take, and closing overtakes it. `close` waits for them.
 pub struct TlsStream {
     stream: TcpStream,
     state: RefCell<Box<State>>,
