@@ -5,6 +5,7 @@
 
 mod certificates;
 mod handshake;
+mod openssl;
 mod peers;
 mod programs;
 mod stream;

@@ -1,5 +1,5 @@
-//! The programs that people use: curl, OpenSSL, GnuTLS and Python as the peer. Bytes are equal, ends
-//! are clean, truncations are seen, tickets resume, and key updates in the middle are counted.
+//! The programs that people use: curl, GnuTLS and Python as the peer (OpenSSL has a room of its own). Bytes
+//! are equal, ends are clean, truncations are seen, tickets resume, and key updates are counted.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -10,11 +10,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ringway::runtime::fs::File;
-use ringway::runtime::net::{Half, TcpStream};
-use ringway::runtime::time::sleep;
-use ringway::tls::{TlsAcceptor, TlsConnector, TlsStream};
+use ringway::runtime::net::Half;
+use ringway::tls::{TlsAcceptor, TlsStream};
 use ringway::transfer_file;
-use rustls::{HandshakeKind, version};
+use rustls::{HandshakeKind, ServerConfig};
 use tempfile::TempDir;
 
 use crate::certificates::{Authority, Files};
@@ -22,15 +21,15 @@ use crate::programs::{Program, has, output_of};
 use crate::{content, listener, read_to_end, run};
 
 /// An authority, its files, and a file to send.
-struct Scene {
-    authority: Authority,
-    files: Files,
-    folder: TempDir,
-    body: Vec<u8>,
+pub(crate) struct Scene {
+    pub(crate) authority: Authority,
+    pub(crate) files: Files,
+    pub(crate) folder: TempDir,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Scene {
-    fn new(len: usize) -> Self {
+    pub(crate) fn new(len: usize) -> Self {
         let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let authority = Authority::new();
         let (files, body) = (authority.write(&folder), content(len));
@@ -43,12 +42,22 @@ impl Scene {
     }
 
     /// Serves connections on a thread, each by `handle`.
-    fn serve<T: Send + 'static, F: Future<Output = T>>(
+    pub(crate) fn serve<T: Send + 'static, F: Future<Output = T>>(
         &self,
         connections: usize,
         handle: impl Fn(TlsStream, File) -> F + Send + 'static,
     ) -> (SocketAddr, JoinHandle<Vec<T>>) {
-        let acceptor = TlsAcceptor::new(Arc::new(self.authority.server()));
+        self.serve_by(Arc::new(self.authority.server()), connections, handle)
+    }
+
+    /// The same by this configuration.
+    pub(crate) fn serve_by<T: Send + 'static, F: Future<Output = T>>(
+        &self,
+        config: Arc<ServerConfig>,
+        connections: usize,
+        handle: impl Fn(TlsStream, File) -> F + Send + 'static,
+    ) -> (SocketAddr, JoinHandle<Vec<T>>) {
+        let acceptor = TlsAcceptor::new(config);
         let path = self.body_path();
         let (sender, receiver) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -68,7 +77,7 @@ impl Scene {
 }
 
 /// Reads the request, answers by the file, and closes; what was agreed on.
-async fn answer(mut stream: TlsStream, file: File) -> (HandshakeKind, String) {
+pub(crate) async fn answer(mut stream: TlsStream, file: File) -> (HandshakeKind, String) {
     let request = request(&mut stream).await;
     assert!(request.starts_with("GET / HTTP/1.1\r\n"), "{request}");
     let len = file.metadata().unwrap().len;
@@ -81,7 +90,7 @@ async fn answer(mut stream: TlsStream, file: File) -> (HandshakeKind, String) {
     (stream.handshake_kind(), format!("{:?}", stream.suite()))
 }
 
-async fn request(stream: &mut TlsStream) -> String {
+pub(crate) async fn request(stream: &mut TlsStream) -> String {
     let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
     while !request.ends_with(b"\r\n\r\n") {
         let count = stream.read(&mut buffer).await.unwrap();
@@ -154,151 +163,6 @@ fn curl_sees_a_clean_end_and_a_truncation() {
         assert!(output == scene.body, "{said:?}");
         assert_eq!(said.success, is_clean, "{said:?}");
         server.join().unwrap();
-    }
-}
-
-fn s_client(files: &Files, address: SocketAddr) -> Command {
-    let mut command = Command::new("openssl");
-    command.args(["s_client", "-brief", "-verify_return_error", "-CAfile"]).arg(&files.authority);
-    command.args(["-connect", &address.to_string(), "-servername", "peer.test"]);
-    command
-}
-
-#[test]
-fn key_updates_of_s_client_in_the_middle_of_a_download_are_answered() {
-    if !has("openssl") {
-        return;
-    }
-    let scene = Scene::new(24_000_000);
-    let (address, server) = scene.serve(1, |mut stream, file| async move {
-        stream.tcp().set_send_buffer(100_000).unwrap();
-        request(&mut stream).await;
-        transfer_file(&file, &mut stream).await.unwrap();
-        stream.close().await.unwrap();
-        let _ = read_to_end(&mut stream).await;
-        stream.key_updates()
-    });
-    let mut command = s_client(&scene.files, address);
-    command.arg("-tls1_3");
-    let mut program = Program::start(command);
-    let mut input = program.child.stdin.take().unwrap();
-    let mut output = program.child.stdout.take().unwrap();
-    input.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-    let mut read = Vec::new();
-    // Its commands are single letters at the beginning of a line; it stops reading while we do.
-    for letter in ["K\n", "k\n", "K\n", "K\n"] {
-        let mut piece = vec![0; 2_000_000];
-        output.read_exact(&mut piece).unwrap();
-        read.extend_from_slice(&piece);
-        input.write_all(letter.as_bytes()).unwrap();
-        input.flush().unwrap();
-        // So that it is read as a line of its own.
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    output.read_to_end(&mut read).unwrap();
-    drop(input);
-    let said = program.end();
-    assert!(read == scene.body, "{} bytes; {said:?}", read.len());
-    assert_eq!(said.errors.matches("KEYUPDATE").count(), 4, "{said:?}");
-    let updates = server.join().unwrap()[0];
-    assert_eq!(updates.received, 4, "{updates:?}");
-    assert!((1..=3).contains(&updates.sent), "{updates:?}");
-}
-
-#[test]
-fn s_client_resumes_and_is_refused_early_data() {
-    if !has("openssl") {
-        return;
-    }
-    let scene = Scene::new(50_000);
-    let session = scene.folder.path().join("session");
-    let (address, server) = scene.serve(2, answer);
-    let mut runs = Vec::new();
-    for option in ["-sess_out", "-sess_in"] {
-        let mut command = s_client(&scene.files, address);
-        command.args(["-tls1_3", "-ign_eof", option]).arg(&session);
-        let mut program = Program::start(command);
-        let mut input = program.child.stdin.take().unwrap();
-        input.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-        let mut output = Vec::new();
-        program.child.stdout.take().unwrap().read_to_end(&mut output).unwrap();
-        drop(input);
-        runs.push(program.end());
-        assert!(output.ends_with(&scene.body), "{:?}", runs.last());
-    }
-    let kinds: Vec<_> = server.join().unwrap().into_iter().map(|(kind, _)| kind).collect();
-    assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Resumed], "{runs:?}");
-}
-
-/// A server of OpenSSL that serves the files of a folder, until it is dropped.
-struct SServer {
-    program: Program,
-    port: u16,
-}
-
-impl SServer {
-    fn start(scene: &Scene, arguments: &[&str]) -> Self {
-        let port = {
-            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            free.local_addr().unwrap().port()
-        };
-        let mut command = Command::new("openssl");
-        command.args(["s_server", "-WWW", "-quiet", "-accept", &format!("127.0.0.1:{port}")]);
-        command.arg("-cert").arg(&scene.files.certificate).arg("-key").arg(&scene.files.key);
-        command.args(arguments).current_dir(scene.folder.path());
-        Self { program: Program::start(command), port }
-    }
-
-    /// It needs a moment before it listens.
-    async fn connect(&self) -> TcpStream {
-        for _ in 0..500 {
-            let address = SocketAddr::from(([127, 0, 0, 1], self.port));
-            match TcpStream::connect(address).await {
-                Ok(stream) => return stream,
-                Err(_) => sleep(Duration::from_millis(10)).await,
-            }
-        }
-        panic!("s_server does not listen");
-    }
-}
-
-impl Drop for SServer {
-    fn drop(&mut self) {
-        self.program.kill();
-    }
-}
-
-#[test]
-fn a_client_of_ours_downloads_from_s_server_and_resumes() {
-    if !has("openssl") {
-        return;
-    }
-    let scene = Scene::new(1_000_003);
-    let ways = [
-        (&version::TLS13, "TLS13_AES_128", "-tls1_3"),
-        (&version::TLS13, "TLS13_AES_256", "-tls1_3"),
-        (&version::TLS13, "TLS13_CHACHA20", "-tls1_3"),
-        (&version::TLS12, "ECDSA_WITH_AES_128", "-tls1_2"),
-    ];
-    for (version, suite, option) in ways {
-        let server = SServer::start(&scene, &[option]);
-        let connector =
-            TlsConnector::new(Arc::new(scene.authority.client_of(&[version], &[suite])));
-        let kinds = run(async {
-            let mut kinds = Vec::new();
-            for _ in 0..2 {
-                let stream = server.connect().await;
-                let mut stream = connector.connect(stream, crate::name("localhost")).await.unwrap();
-                stream.write_all(b"GET /body HTTP/1.0\r\n\r\n").await.unwrap();
-                let answer = read_to_end(&mut stream).await.unwrap();
-                assert!(answer.ends_with(&scene.body), "{suite}: {} bytes", answer.len());
-                stream.close().await.unwrap();
-                assert!(format!("{:?}", stream.suite()).contains(suite));
-                kinds.push(stream.handshake_kind());
-            }
-            kinds
-        });
-        assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Resumed], "{suite}");
     }
 }
 
