@@ -16,6 +16,10 @@ mod daemon;
 mod descriptors;
 mod hostile;
 mod idle;
+mod idle_tls;
 mod load;
 mod meter;
+#[allow(dead_code, reason = "shared with the other tests of the daemon")]
+#[path = "../ringwayd/secure.rs"]
+mod secure;
 mod stalled;

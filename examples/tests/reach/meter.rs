@@ -29,6 +29,13 @@ pub(crate) fn pipe_fds(daemon: &Daemon) -> usize {
     daemon.descriptors().values().filter(|target| target.starts_with("pipe:")).count()
 }
 
+/// Memory of its own that this process uses, in bytes.
+pub(crate) fn own_memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
 /// Processor time that it has used, in ticks of 10 ms.
 pub(crate) fn ticks(daemon: &Daemon) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.pid().as_raw_nonzero())).unwrap();
