@@ -202,7 +202,7 @@ impl Body {
             extents.push(extent);
             body.facts.total_bytes = body.facts.total_bytes.saturating_add(extent.len());
         }
-        if sink.takes_file_bytes() {
+        if sink.takes_file_bytes() || wishes.processed {
             body.facts.residency = body.first_residency(&extents, wishes, limits, thresholds);
         }
         Ok((body, extents))

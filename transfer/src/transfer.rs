@@ -398,7 +398,7 @@ impl<'t> Transfer<'t> {
             limits: self.window_limits.clone(),
             stretches,
             promised: self.promised,
-            refers: plan::may_refer(&body.facts, &self.wishes, &host),
+            refers: plan::may_refer(&body.facts, &facts, &self.wishes, &host),
             snapshot: self.wishes.consistency == Consistency::Snapshot,
         });
         if processing.is_some() {

@@ -229,48 +229,6 @@ fn contradictions_are_refused_with_a_culprit_and_a_remedy() {
 }
 
 #[test]
-fn what_is_processed_has_one_route() {
-    let processed = Wishes { processed: true, ..ANY };
-    let resident = SourceFacts { residency: Residency::Resident, ..FILE };
-    let without = |route| Wishes { forbidden: RouteSet::EMPTY.with(route), ..processed };
-    let forced = |route| Wishes { route: Some(route), ..processed };
-    for (source, wishes, answer) in [
-        (FILE, processed, "map (hybrid): a processor looks at the bytes on their way"),
-        (resident, processed, "map (inline): a processor looks at the bytes on their way"),
-        (of_bytes(0), processed, "map (inline): a processor looks at the bytes on their way"),
-        (FILE, forced(Route::Mapped), "map (hybrid): a processor looks at the bytes on their way"),
-        (FILE, without(Route::Copy), "map (hybrid): a processor looks at the bytes on their way"),
-        (
-            FILE,
-            forced(Route::Splice),
-            "refused: splice is forced, and shows nothing to the processor that was given",
-        ),
-        (
-            FILE,
-            without(Route::Mapped),
-            "refused: a processor was given, and the route that shows it the bytes is forbidden",
-        ),
-        (
-            FILE,
-            Wishes { mode: Some(Mode::Ring), ..processed },
-            "refused: the mode ring was asked for, and what is processed is sent inline",
-        ),
-        (
-            FILE,
-            Wishes { route: Some(Route::Mapped), ..ANY },
-            "refused: map is forced, and there is no processor",
-        ),
-    ] {
-        assert_eq!(told(source, wishes, HOST), answer, "{source:?} {wishes:?}");
-    }
-    let overwritable = |wishes| decide(&FILE, &wishes, &HOST).unwrap().overwritable;
-    assert_eq!(overwritable(processed), Overwritable::OnceDrained);
-    assert_eq!(overwritable(without(Route::Splice)), Overwritable::OnReturn);
-    let snapshot = Wishes { consistency: Consistency::Snapshot, ..processed };
-    assert_eq!(overwritable(snapshot), Overwritable::OnReturn);
-}
-
-#[test]
 fn who_holds_the_pages_afterwards() {
     let sink = |kind, same_host| SinkFacts { kind, same_host };
     let direct = SourceFacts { direct_io: DirectIo::Aligned, ..FILE };

@@ -30,8 +30,6 @@ pub enum Refusal {
     ProcessingForbidden,
     /// There is a processor, and what it leaves is not sent by ops of the ring.
     ProcessedInline,
-    /// There is a processor, and the records of this TLS stream are made in user space.
-    ProcessingNotSealed,
     /// The route for processing is forced, and there is no processor.
     NothingToProcess,
 }
@@ -62,7 +60,6 @@ impl Refusal {
             Self::ProcessingNeedsMapped(_) => "force no route where there is a processor",
             Self::ProcessingForbidden => "allow the route Mapped, or give no processor",
             Self::ProcessedInline => "use the mode Hybrid or Inline",
-            Self::ProcessingNotSealed => "process the file before it is sent over TLS",
             Self::NothingToProcess => "give a processor, or do not force the route Mapped",
             Self::SpliceImpossible(obstacle) => match obstacle {
                 Obstacle::SpliceUnusable => "allow the copy, or let the sandbox permit splice(2)",
@@ -114,9 +111,6 @@ impl fmt::Display for Refusal {
             ),
             Self::ProcessedInline => {
                 f.write_str("the mode ring was asked for, and what is processed is sent inline")
-            }
-            Self::ProcessingNotSealed => {
-                f.write_str("a processor was given, and what it leaves is not sealed into records")
             }
             Self::NothingToProcess => f.write_str("map is forced, and there is no processor"),
         }

@@ -22,9 +22,6 @@ pub(super) fn plan(
     if wishes.mode == Some(Mode::Ring) {
         return Err(Refusal::ProcessedInline);
     }
-    if !sink.takes_file_bytes() {
-        return Err(Refusal::ProcessingNotSealed);
-    }
     let (mode, mode_fixed) = choose_mode(Route::Mapped, source, wishes, host);
     Ok(Plan {
         route: Route::Mapped,
@@ -32,14 +29,20 @@ pub(super) fn plan(
         mode_fixed,
         reason: Reason::Processed,
         registered: false,
-        overwritable: overwritable(source, sink, may_refer(source, wishes, host)),
+        overwritable: overwritable(source, sink, may_refer(source, sink, wishes, host)),
     })
 }
 
-/// Whether long unchanged runs may leave by reference.
+/// Whether long unchanged runs may leave by reference: not where they must be sealed first.
 #[must_use]
-pub(crate) fn may_refer(source: &SourceFacts, wishes: &Wishes, host: &Capabilities) -> bool {
-    wishes.consistency == Consistency::Shared
+pub(crate) fn may_refer(
+    source: &SourceFacts,
+    sink: &SinkFacts,
+    wishes: &Wishes,
+    host: &Capabilities,
+) -> bool {
+    sink.takes_file_bytes()
+        && wishes.consistency == Consistency::Shared
         && !wishes.forbidden.contains(Route::Splice)
         && host.splice
         && source.direct_io == DirectIo::No

@@ -105,7 +105,11 @@ impl Drafting {
     }
 
     /// A new buffer, lent for at most `bytes` of plaintext.
-    async fn begin(&self, run: &mut Run<'_>, bytes: u64) -> Result<Draft, TransferError> {
+    pub(super) async fn begin(
+        &self,
+        run: &mut Run<'_>,
+        bytes: u64,
+    ) -> Result<Draft, TransferError> {
         let want = self.layout.bytes_for(bytes.min(run.progress.remaining()));
         let lent = run.watch.excused(pin!(lease(want))).await;
         let lent = lent.map_err(|kind| run.fail(kind))?;
@@ -256,16 +260,31 @@ impl Draft {
     }
 
     /// Copies memory behind what is there, as much as fits; `None` if nothing does.
-    fn put(&mut self, bytes: &[u8]) -> Option<u64> {
-        let len = bytes.len().min(self.room - self.filled);
-        let (mut rest, buffer) = (&bytes[..len], self.lease.spare_mut());
+    pub(super) fn put(&mut self, bytes: &[u8]) -> Option<u64> {
+        self.put_by(bytes.len(), |from, part| {
+            part.copy_from_slice(&bytes[from..from + part.len()]);
+            true
+        })
+    }
+
+    /// The same for `len` bytes that `copy` knows: it is given how many it has copied, and where the next
+    /// ones go. What it does not copy ends this, and is not counted.
+    pub(super) fn put_by(
+        &mut self,
+        len: usize,
+        mut copy: impl FnMut(usize, &mut [u8]) -> bool,
+    ) -> Option<u64> {
+        let len = len.min(self.room - self.filled);
+        let (mut copied, buffer) = (0, self.lease.spare_mut());
         for range in self.slots.ranges(self.filled, len) {
-            let (part, behind) = rest.split_at(range.len());
-            buffer[range].copy_from_slice(part);
-            rest = behind;
+            let part = range.len();
+            if !copy(copied, &mut buffer[range]) {
+                break;
+            }
+            copied += part;
         }
-        self.filled += len;
-        (len > 0).then_some(len as u64)
+        self.filled += copied;
+        (copied > 0).then_some(copied as u64)
     }
 }
 

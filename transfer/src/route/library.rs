@@ -17,10 +17,14 @@ use crate::tls::record::PLAINTEXT_MAX;
 /// One record's plaintext, with nothing around it.
 const PLAINTEXT: Slots = Slots { start: 0, gap: 0, room: PLAINTEXT_MAX, tail: 0 };
 
+/// Where the plaintext of a record comes together.
+pub(super) fn drafting() -> Drafting {
+    Drafting::new(Layout { slots: PLAINTEXT, bytes_max: PLAINTEXT_MAX as u64 })
+}
+
 pub(super) async fn drive(run: &mut Run<'_>) -> Result<(), TransferError> {
     let mut session = Session::of(run, Route::Copy)?;
-    let layout = Layout { slots: PLAINTEXT, bytes_max: PLAINTEXT_MAX as u64 };
-    let outcome = copy(run, &mut session, Drafting::new(layout)).await;
+    let outcome = copy(run, &mut session, drafting()).await;
     if outcome.is_err() {
         run.receipt.half_sent_bytes = session.tls.half_sent();
     }
@@ -59,7 +63,11 @@ async fn copy(
 }
 
 /// Gives one record to the stream, which sends it before anything else.
-fn seal(run: &mut Run<'_>, session: &mut Session<'_>, draft: Draft) -> Result<(), TransferError> {
+pub(super) fn seal(
+    run: &mut Run<'_>,
+    session: &mut Session<'_>,
+    draft: Draft,
+) -> Result<(), TransferError> {
     let Draft { mut lease, filled, .. } = draft;
     lease.set_filled(filled);
     let mut record = Vec::new();

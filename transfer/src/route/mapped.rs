@@ -5,6 +5,7 @@
 //!   scan ──▶ frame ──▶ turn ──▶ runs ──▶ outgoing ──▶ socket
 //!   what is   map or    the      which    how far, by reference (pipe)
 //!   shown     read it   caller   leave how         or gathered (sendmsg)
+//!                                         sealed ──▶ records, where the sink seals here
 //! ```
 //!
 //! `scan`, `runs` and `outgoing` are pure. A window counts as sent when the socket has accepted its last
@@ -16,6 +17,7 @@ mod oracle;
 mod outgoing;
 mod runs;
 mod scan;
+mod sealed;
 mod sending;
 mod turn;
 
@@ -27,6 +29,7 @@ use ringway_runtime::{self as runtime, PipeLease, lease};
 
 use self::frame::{Ahead, Memory};
 use self::outgoing::Outgoing;
+use self::sealed::Records;
 use self::turn::{Desk, Errand, Room, Shown, Verdict};
 use super::{Run, splice, to_len};
 use crate::error::{ErrorKind, Side, TransferError, Truncated};
@@ -72,6 +75,8 @@ struct Mapped<'t> {
     shown: Shown,
     outgoing: Outgoing,
     pipe: Option<PipeLease>,
+    /// Where what is sent must be sealed here.
+    records: Option<Records<'t>>,
     /// What could not be made again when the peer stalled.
     kept: Vec<u8>,
     /// The memory of the last window, to be used again.
@@ -88,10 +93,11 @@ struct Mapped<'t> {
     fresh: bool,
 }
 
-pub(super) async fn drive(
-    run: &mut Run<'_>,
-    processing: Processing<'_>,
+pub(super) async fn drive<'t>(
+    run: &mut Run<'t>,
+    processing: Processing<'t>,
 ) -> Result<(), TransferError> {
+    let records = Records::of(run)?;
     let desk = Desk { pieces_max: processing.limits.pieces_max, ..Desk::default() };
     let mut mapped = Mapped {
         processing,
@@ -102,6 +108,7 @@ pub(super) async fn drive(
         shown: Shown::default(),
         outgoing: Outgoing::default(),
         pipe: None,
+        records,
         kept: Vec::new(),
         heap: Vec::new(),
         ahead: None,
@@ -111,7 +118,12 @@ pub(super) async fn drive(
         fresh: true,
     };
     mapped.changes = mapped.processing.seat.processor().is_some_and(|p| p.changes());
-    mapped.all(run).await
+    let outcome = mapped.all(run).await;
+    drop(mapped);
+    if let Some(tls) = run.sink.tls().filter(|_| outcome.is_err()) {
+        run.receipt.half_sent_bytes = tls.half_sent();
+    }
+    outcome
 }
 
 impl Mapped<'_> {
@@ -151,6 +163,9 @@ impl Mapped<'_> {
         len: u64,
     ) -> Result<(), TransferError> {
         self.keeps_promise(run, len)?;
+        if self.records.is_some() {
+            return self.seal_memory(run, part, len).await;
+        }
         let began = run.progress.accepted();
         loop {
             let sent = run.progress.accepted() - began;
@@ -272,7 +287,9 @@ impl Mapped<'_> {
             return Ok(room);
         }
         let wanted = self.processing.seat.processor().map_or(0, |processor| processor.writes());
-        if wanted <= WRITES_MIN || self.processing.seat.is_elsewhere() {
+        // Who waits for a buffer to seal in may hold no other, or two could wait for each other's.
+        let heap = self.processing.seat.is_elsewhere() || self.records.is_some();
+        if wanted <= WRITES_MIN || heap {
             let bytes = wanted.clamp(WRITES_MIN, to_len(self.processing.limits.window_max_bytes));
             return Ok(Room::Heap(vec![0; bytes]));
         }

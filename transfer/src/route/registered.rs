@@ -34,15 +34,15 @@ use crate::tls::{TlsError, Unsealed};
 const RECORDS: Slots = Slots { start: 0, gap: HEADER, room: PLAINTEXT_MAX, tail: TAIL };
 
 /// What the route holds between two steps.
-struct Sealing<'t> {
-    session: Session<'t>,
-    drafting: Drafting,
+pub(super) struct Sealing<'t> {
+    pub(super) session: Session<'t>,
+    pub(super) drafting: Drafting,
     /// Sealed records on their way.
     batch: Option<Batch>,
     /// The same, as long as a send in the ring has them.
     flight: Option<Flight>,
     /// The most plaintext of the next batch, in bytes: what the peer has lately shown to take.
-    most: u64,
+    pub(super) most: u64,
 }
 
 /// Sealed records, back to back.
@@ -59,15 +59,11 @@ struct Flight {
 }
 
 pub(super) async fn drive(run: &mut Run<'_>) -> Result<(), TransferError> {
-    let session = Session::of(run, Route::Registered)?;
-    let tls = session.tls;
+    let mut sealing = Sealing::of(run)?;
+    let tls = sealing.session.tls;
     if run.zero_copy {
         run.receipt.note_fallback("plain sends", "the rest of a half-sent record is needed again");
     }
-    let layout = Layout { slots: RECORDS, bytes_max: run.limits.seal_batch_bytes };
-    let drafting = Drafting::new(layout);
-    let most = u64::MAX;
-    let mut sealing = Sealing { session, drafting, batch: None, flight: None, most };
     let outcome = sealing.drive(run).await;
     if outcome.is_err() {
         drop(sealing);
@@ -76,7 +72,14 @@ pub(super) async fn drive(run: &mut Run<'_>) -> Result<(), TransferError> {
     outcome
 }
 
-impl Sealing<'_> {
+impl<'t> Sealing<'t> {
+    pub(super) fn of(run: &Run<'t>) -> Result<Self, TransferError> {
+        let session = Session::of(run, Route::Registered)?;
+        let layout = Layout { slots: RECORDS, bytes_max: run.limits.seal_batch_bytes };
+        let drafting = Drafting::new(layout);
+        Ok(Self { session, drafting, batch: None, flight: None, most: u64::MAX })
+    }
+
     async fn drive(&mut self, run: &mut Run<'_>) -> Result<(), TransferError> {
         let mut begun = false;
         loop {
@@ -106,16 +109,15 @@ impl Sealing<'_> {
         let Some(draft) = draft else { return Ok(()) };
         self.seal(run, draft)?;
         self.drafting.read_ahead(run, self.most)?;
-        let stalls = run.receipt.stalls;
-        self.send(run).await?;
-        if run.receipt.stalls == stalls {
-            self.most = self.most.saturating_mul(2);
+        let more = run.progress.more_after(run.progress.staged());
+        if self.send(run, more).await? {
+            return Ok(());
         }
-        Ok(())
+        self.session.wait(run, false).await.map(drop)
     }
 
     /// Seals record after record, as many as the key still may; the rest is read again under the next.
-    fn seal(&mut self, run: &mut Run<'_>, draft: Draft) -> Result<(), TransferError> {
+    pub(super) fn seal(&mut self, run: &mut Run<'_>, draft: Draft) -> Result<(), TransferError> {
         let Draft { mut lease, slots, filled, .. } = draft;
         let (mut plaintext, mut sealed) = (0, 0);
         let mut refused = None;
@@ -145,12 +147,17 @@ impl Sealing<'_> {
         Ok(())
     }
 
-    async fn send(&mut self, run: &mut Run<'_>) -> Result<(), TransferError> {
+    /// Sends what is sealed, with `more` to follow. `false` if the peer stalls: nothing is held then.
+    pub(super) async fn send(
+        &mut self,
+        run: &mut Run<'_>,
+        more: bool,
+    ) -> Result<bool, TransferError> {
+        let stalls = run.receipt.stalls;
         while let Some(batch) = self.batch.take() {
             let sent = if run.plan.mode == Mode::Ring {
-                self.send_by_ring(run, batch).await?
+                self.send_by_ring(run, batch, more).await?
             } else {
-                let more = run.progress.more_after(run.progress.staged());
                 let sent = run.stream.try_send(&[IoSlice::new(&batch.lease[batch.sent..])], more);
                 self.batch = Some(batch);
                 sent
@@ -161,14 +168,18 @@ impl Sealing<'_> {
                 Ok(sent) => self.took(run, sent)?,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if self.session.wait(run, true).await? == Ready::HoldOver {
-                        return self.stalled(run).await;
+                        self.stalled(run);
+                        return Ok(false);
                     }
                 }
                 Err(error) => return Err(run.fail_io("send", Side::Sink, error)),
             }
             run.watch.check().map_err(|kind| run.fail(kind))?;
         }
-        Ok(())
+        if run.receipt.stalls == stalls {
+            self.most = self.most.saturating_mul(2);
+        }
+        Ok(true)
     }
 
     /// The outer error ends the transfer; the inner one is the socket's.
@@ -176,9 +187,9 @@ impl Sealing<'_> {
         &mut self,
         run: &mut Run<'_>,
         batch: Batch,
+        more: bool,
     ) -> Result<io::Result<usize>, TransferError> {
         let Batch { lease, sent: before } = batch;
-        let more = run.progress.more_after(run.progress.staged());
         run.receipt.send_sqes += 1;
         let op = run.stream.send(lease, before, more).map_err(|error| {
             self.session.tls.break_off("its records were lost before they were sent");
@@ -213,15 +224,14 @@ impl Sealing<'_> {
         Ok(())
     }
 
-    /// Gives the buffers back, and waits without any.
-    async fn stalled(&mut self, run: &mut Run<'_>) -> Result<(), TransferError> {
+    /// Gives the buffers back, to wait without any.
+    fn stalled(&mut self, run: &mut Run<'_>) {
         let taken = self.batch.as_ref().map_or(0, |batch| batch.sent);
         self.most = (taken.div_ceil(SLOT).max(1) * PLAINTEXT_MAX) as u64;
         let kept = self.give_up();
         self.session.keeps(kept);
         self.drafting.forget_ahead();
         run.rewind_behind(kept);
-        self.session.wait(run, false).await.map(drop)
     }
 
     /// Takes back what the peer has seen nothing of. The rest of a record that it has the beginning of

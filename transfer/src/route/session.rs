@@ -59,6 +59,16 @@ impl<'t> Session<'t> {
 
     /// Sends what goes before anything else. After it, all that is staged has been accepted.
     pub(super) async fn flush(&mut self, run: &mut Run<'_>) -> Result<(), TransferError> {
+        self.flush_holding(run, false).await.map(drop)
+    }
+
+    /// The same for who may hold something meanwhile: `false` if it has been held as long as it may be,
+    /// and not all is out.
+    pub(super) async fn flush_holding(
+        &mut self,
+        run: &mut Run<'_>,
+        holding: bool,
+    ) -> Result<bool, TransferError> {
         while self.kept > 0 || self.tls.owes() {
             let before = run.stream.accepted();
             let flushed = self.tls.try_flush();
@@ -71,12 +81,16 @@ impl<'t> Session<'t> {
             }
             match flushed {
                 Ok(true) => break,
-                Ok(false) => drop(self.wait(run, false).await?),
+                Ok(false) => {
+                    if self.wait(run, holding).await? == Ready::HoldOver {
+                        return Ok(false);
+                    }
+                }
                 Err(error) => return Err(run.fail_io("send", Side::Sink, error)),
             }
             run.watch.check().map_err(|kind| run.fail(kind))?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Waits until the socket takes bytes again, at most as long as something may be held, and listens

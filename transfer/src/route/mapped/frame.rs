@@ -186,12 +186,39 @@ impl Mapped<'_> {
             let memory = Memory::Heap(text.to_vec());
             return Ok((text.len() == len).then_some(memory));
         };
+        if self.records.is_some() {
+            return self.read_for_records(run, file, range, least).await;
+        }
         if !self.processing.seat.is_elsewhere()
             && let Some(lease) = self.buffer(run, len, to_len(least)).await?
         {
             return read_lease(run, file, lease, offset, len).await;
         }
         read_heap(run, file, std::mem::take(&mut self.heap), offset, len).await
+    }
+
+    /// Reads a window of no more than a batch of records takes into memory of its own: the records need
+    /// a buffer, and who waits for one may hold no other.
+    async fn read_for_records(
+        &mut self,
+        run: &mut Run<'_>,
+        file: &File,
+        range: Range<u64>,
+        least: u64,
+    ) -> Result<Option<Memory>, TransferError> {
+        let len = range.end - range.start;
+        let len = to_len(len.min(run.limits.seal_batch_bytes.max(least)));
+        if run.body.facts.direct_io != DirectIo::No
+            && let Some(lease) = self.buffer(run, len, to_len(least)).await?
+        {
+            // Only a buffer of the pool lies where whole blocks can be read to.
+            let read = read_lease(run, file, lease, range.start, len).await?;
+            return Ok(read.map(|memory| match memory {
+                Memory::Lease(lease) => Memory::Heap(lease.to_vec()),
+                other => other,
+            }));
+        }
+        read_heap(run, file, std::mem::take(&mut self.heap), range.start, len).await
     }
 
     /// A buffer of the pool, unless the least that is needed does not fit into one.

@@ -247,6 +247,7 @@ impl Socket {
             Run::Own { index, at, len } => (at..at + len).map(|at| own(index, at)).collect(),
             Run::Kept { at, len, .. } => self.kept[at..at + len].to_vec(),
             Run::File { .. } => panic!("it goes through the pipe"),
+            Run::Memory { .. } => panic!("no processor names it"),
         }
     }
 }

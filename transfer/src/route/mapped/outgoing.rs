@@ -173,6 +173,8 @@ fn count(run: Run, bytes: u64, account: &mut Processed) {
         Run::Made { .. } | Run::Own { .. } | Run::Kept { was: Origin::Made, .. } => {
             &mut account.added_bytes
         }
+        // What nobody looked at is the rest of the account.
+        Run::Memory { .. } => return,
     };
     *counter += bytes;
 }

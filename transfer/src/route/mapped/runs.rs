@@ -15,6 +15,8 @@ pub(crate) enum Run {
     Made { at: usize, len: usize },
     /// Brought along by the processor.
     Own { index: usize, at: usize, len: usize },
+    /// Memory of the caller, where it must be sealed.
+    Memory { part: usize, at: u64, len: u64 },
     /// Copied out of the window and of what was written when both were given back.
     Kept { at: usize, len: usize, was: Origin },
 }
@@ -30,7 +32,7 @@ pub(crate) enum Origin {
 impl Run {
     pub(crate) fn len(self) -> u64 {
         match self {
-            Self::File { len, .. } => len,
+            Self::File { len, .. } | Self::Memory { len, .. } => len,
             Self::Window { len, .. }
             | Self::Changed { len, .. }
             | Self::Made { len, .. }
@@ -52,6 +54,10 @@ impl Run {
             Self::Made { at, len } => Self::Made { at: at + step(len, n), len: less(len) },
             Self::Own { index, at, len } => {
                 Self::Own { index, at: at + step(len, n), len: less(len) }
+            }
+            Self::Memory { part, at, len } => {
+                let n = n.min(len);
+                Self::Memory { part, at: at + n, len: len - n }
             }
             Self::Kept { at, len, was } => {
                 Self::Kept { at: at + step(len, n), len: less(len), was }

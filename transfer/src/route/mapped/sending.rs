@@ -1,8 +1,7 @@
 //! Sending what a processor kept of one window.
 //!
 //! A sink that seals what it sends takes nothing by reference and nothing out of a map: for it
-//! `Processing::refers` is false, and [`Mapped::try_gather`] is the one place that hands bytes over, for
-//! which [`Mapped::copy_out`] fills a buffer run by run.
+//! `Processing::refers` is false, and `sealed` sends.
 
 use std::io;
 
@@ -33,6 +32,9 @@ impl Mapped<'_> {
             runs::plan(&desk.answer.pieces, &desk.changes, offset, reference_min, list);
         });
         self.texture = self.outgoing.texture(self.shown.len as u64);
+        if self.records.is_some() {
+            return self.seal(run).await;
+        }
         loop {
             match self.outgoing.next() {
                 Next::Done => return Ok(()),
@@ -100,7 +102,7 @@ impl Mapped<'_> {
     }
 
     /// The memory of our own that a run lies in, and where.
-    fn bytes(&self, run: Outgo) -> (&[u8], usize) {
+    pub(super) fn bytes(&self, run: Outgo) -> (&[u8], usize) {
         match run {
             Outgo::Window { at, .. } | Outgo::Changed { at, .. } => match &self.frame {
                 Some(Memory::Lease(lease)) => (lease, at),
@@ -110,7 +112,7 @@ impl Mapped<'_> {
             Outgo::Made { at, .. } => (self.room.as_ref().map_or(&[], Room::written), at),
             Outgo::Own { index, at, .. } => (&self.desk.answer.own[index], at),
             Outgo::Kept { at, .. } => (&self.kept, at),
-            Outgo::File { .. } => (&[], 0),
+            Outgo::File { .. } | Outgo::Memory { .. } => (&[], 0),
         }
     }
 
@@ -257,7 +259,7 @@ impl Mapped<'_> {
         }
     }
 
-    fn accept(&mut self, run: &mut Run<'_>, bytes: u64) -> Result<(), TransferError> {
+    pub(super) fn accept(&mut self, run: &mut Run<'_>, bytes: u64) -> Result<(), TransferError> {
         let accepted = self.outgoing.accept(bytes, account(run));
         accepted.map_err(|beyond| misstep(run, beyond, bytes))
     }
@@ -273,8 +275,11 @@ impl Mapped<'_> {
 
     /// Holds as little as can be: the pipe goes, and the window and what was written go back to their
     /// pools. What can be had from the file again is forgotten, the rest is copied out.
-    fn let_go(&mut self, run: &mut Run<'_>) -> Result<(), TransferError> {
-        self.drop_staged(run);
+    pub(super) fn let_go(&mut self, run: &mut Run<'_>) -> Result<(), TransferError> {
+        // The rest of a half-sent record is staged, and stays with the stream.
+        if self.records.is_none() {
+            self.drop_staged(run);
+        }
         self.fresh = false;
         self.ahead = None;
         let snapshot = self.processing.snapshot || run.body.file(self.part).is_none();
@@ -286,7 +291,10 @@ impl Mapped<'_> {
                 Outgo::Kept { was, .. } => was,
                 Outgo::Changed { .. } => Origin::Changed,
                 Outgo::Made { .. } => Origin::Made,
-                Outgo::Window { .. } | Outgo::File { .. } | Outgo::Own { .. } => return piece,
+                Outgo::Window { .. }
+                | Outgo::File { .. }
+                | Outgo::Memory { .. }
+                | Outgo::Own { .. } => return piece,
             };
             let (at, len) = (kept.len(), to_len(piece.len()));
             whole &= self.copy_out(piece, &mut kept);
@@ -323,7 +331,7 @@ impl Mapped<'_> {
     }
 
     /// Has the window again that was let go of.
-    async fn frame_again(&mut self, run: &mut Run<'_>) -> Result<(), TransferError> {
+    pub(super) async fn frame_again(&mut self, run: &mut Run<'_>) -> Result<(), TransferError> {
         let range = self.shown.offset..self.shown.offset + self.shown.len as u64;
         let least = self.shown.len as u64;
         match self.open(run, range, least).await? {
@@ -336,7 +344,7 @@ impl Mapped<'_> {
     }
 }
 
-fn is_of_window(run: Outgo) -> bool {
+pub(super) fn is_of_window(run: Outgo) -> bool {
     matches!(run, Outgo::Window { .. } | Outgo::Changed { .. })
 }
 
@@ -347,10 +355,10 @@ fn is_poison(error: &io::Error) -> bool {
 
 /// Whether to let the last packet wait for what follows: for a short rest of the same window only. What
 /// comes after the window is not known, and may be nothing.
-fn corks(run: &Run<'_>, behind: u64) -> bool {
+pub(super) fn corks(run: &Run<'_>, behind: u64) -> bool {
     (1..=run.thresholds.cork_max_bytes).contains(&behind)
 }
 
-fn misstep(run: &Run<'_>, _: Beyond, n: u64) -> TransferError {
+pub(super) fn misstep(run: &Run<'_>, _: Beyond, n: u64) -> TransferError {
     run.fail(ErrorKind::Misstep(Misstep { report: "runs beyond the window", n, limit: 0 }))
 }
