@@ -184,11 +184,14 @@ fn a_peer_that_stalls_holds_no_buffer_and_no_window() {
     }
 }
 
+/// More than the two sockets hold while the peer reads nothing.
+const DROPPED: u64 = 600_000;
+
 #[test]
 fn dropped_after_every_poll_the_stream_goes_on_behind_an_exact_count() {
     let _budget = Budget::new(Duration::from_secs(100));
     let folder = folder();
-    let file = open(&canary_file(&folder, 5, 150_000));
+    let file = open(&canary_file(&folder, 5, DROPPED));
     let runtime = with_one_buffer();
     for settings in [narrow(), Settings { send_buffer: 16 << 10, ..old() }] {
         let mut halves = 0;
@@ -212,7 +215,9 @@ async fn drop_everywhere(
     let (mut stream, client) = connected(settings).await;
     let peer = Gated::new(client);
     let base = stats().unwrap();
-    let whole = [b"head".to_vec(), script.oracle(&canary_bytes(5, 0, 150_000))].concat();
+    let whole =
+        [b"head".to_vec(), script.oracle(&canary_bytes(5, 0, usize::try_from(DROPPED).unwrap()))]
+            .concat();
     let (mut expected, mut halves) = (Vec::new(), 0);
     for polls in 0.. {
         let before = stream.accepted();
