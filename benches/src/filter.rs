@@ -294,7 +294,7 @@ fn line(row: &Row) -> String {
 }
 
 /// Those of a list that were named, or all.
-fn chosen<'a, T>(
+pub(crate) fn chosen<'a, T>(
     all: &'a [T],
     names: &[String],
     name: fn(&T) -> &'static str,

@@ -1,7 +1,7 @@
 //! What each way of moving a file into a socket costs, measured on your machine.
 //!
 //! ```text
-//! cargo run --release -p ringway-bench -- quick | full --for 2h | servers | bystander | textbook
+//! cargo run --release -p ringway-bench -- quick | full --for 2h | servers | tls | bystander | textbook
 //! cargo run --release -p ringway-bench -- calibrate | compare A B | report FILES
 //!
 //!   parent, CPU 1                                   child, CPU 0
@@ -47,6 +47,7 @@ mod servers;
 mod stats;
 mod table;
 mod textbook;
+mod tls;
 mod trial;
 mod wire;
 
@@ -78,6 +79,11 @@ enum Command {
     /// Filter and send for one arm; started by the harness itself.
     #[command(hide = true)]
     FilterSender(filter::Job),
+    /// One stream over TLS: what the cipher costs, and what everything else does.
+    Tls(tls::Options),
+    /// Send over TLS for one arm; started by the harness itself.
+    #[command(hide = true)]
+    TlsSender(tls::Job),
     /// Measure what textbooks say of one transfer, and say where they are wrong.
     Textbook(textbook::Options),
     /// Name what became dearer or cheaper between two result files.
@@ -115,6 +121,8 @@ fn main() -> ExitCode {
         Command::Calibrate(options) => calibrate::run(&options),
         Command::Filter(options) => filter::run(&options),
         Command::FilterSender(job) => filter::send(&job),
+        Command::Tls(options) => tls::run(&options),
+        Command::TlsSender(job) => tls::send(&job),
         Command::Textbook(options) => textbook::run(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Report(options) => report::run(&options),

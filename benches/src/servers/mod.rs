@@ -22,6 +22,7 @@ mod running;
 mod servedir;
 mod site;
 mod table;
+mod tls;
 mod trial;
 
 use std::path::PathBuf;
@@ -64,6 +65,9 @@ pub(crate) struct Options {
     /// The daemon to measure (default: `ringwayd` beside this program).
     #[arg(long, value_name = "PATH")]
     ringwayd: Option<PathBuf>,
+    /// Compare over TLS 1.3 instead, with wrk and curl as clients.
+    #[arg(long)]
+    tls: bool,
     /// Let the client spin instead of sleeping, so that no server pays for waking it.
     #[arg(long)]
     busy_client: bool,
@@ -81,6 +85,9 @@ type Candidate = (&'static Server, Result<Installed, String>);
 ///
 /// A name is unknown, or a trial failed: a wrong answer fails the whole run.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.tls {
+        return tls::run(options);
+    }
     let deadline = Instant::now() + Duration::from_secs(options.seconds_budget);
     let own = std::env::current_exe()?;
     let points = named(&options.points, POINTS, |point| point.name, |point| point.hidden)?;

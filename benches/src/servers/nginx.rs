@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Result, ensure};
 
 const TEMPLATE: &str = include_str!("../../servers/nginx.conf");
+const TLS_TEMPLATE: &str = include_str!("../../servers/nginx-tls.conf");
 
 /// Where distributions put it, if the search path of this user does not say.
 const USUAL_PLACES: &str = "/usr/sbin:/usr/local/sbin:/usr/local/nginx/sbin:/opt/homebrew/bin";
@@ -35,6 +36,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) root: &'a Path,
     /// Its worker stays root too, as the other servers do: the site may lie where others cannot read.
     pub(crate) as_root: bool,
+    /// Over TLS, with the certificate in `directory`.
+    pub(crate) tls: bool,
 }
 
 /// The configuration file.
@@ -49,7 +52,8 @@ pub(crate) fn configuration(settings: Settings<'_>) -> Result<String> {
         ensure!(text.chars().all(plain), "nginx would misread the path {text}");
         Ok(text)
     };
-    let text = TEMPLATE
+    let template = if settings.tls { TLS_TEMPLATE } else { TEMPLATE };
+    let text = template
         .replace("@names@", "Names between at signs")
         .replace("@user@", if settings.as_root { "user root;" } else { "" })
         .replace("@tcp_nopush@", if settings.tcp_nopush { "on" } else { "off" })
@@ -71,6 +75,7 @@ mod tests {
             directory: Path::new("/var/tmp/site"),
             root: Path::new(root),
             as_root: false,
+            tls: false,
         }
     }
 
@@ -85,6 +90,8 @@ mod tests {
         let off = Settings { tcp_nopush: false, as_root: true, ..settings("/r") };
         let text = configuration(off).unwrap();
         assert!(text.contains("tcp_nopush off;") && text.contains("user root;"));
+        let text = configuration(Settings { tls: true, ..settings("/r") }).unwrap();
+        assert!(text.contains("ssl_certificate /var/tmp/site/certificate.pem;"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use anyhow::Result;
 use super::broken::Fault;
 use super::nginx;
 use super::site::Site;
+use crate::tls::Certificate;
 
 /// A row of the table of servers.
 #[derive(Debug)]
@@ -24,9 +25,9 @@ pub(crate) struct Server {
 /// What is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Program {
-    Nginx { tcp_nopush: bool },
-    Ringwayd,
-    ServeDir,
+    Nginx { tcp_nopush: bool, tls: bool },
+    Ringwayd { tls: bool },
+    ServeDir { tls: bool },
     Broken(Fault),
 }
 
@@ -43,18 +44,22 @@ pub(crate) const SERVERS: &[Server] = &[
     shown(
         "nginx-nopush-off",
         "nginx, one worker, sendfile, open_file_cache, no log, tcp_nopush off",
-        Program::Nginx { tcp_nopush: false },
+        Program::Nginx { tcp_nopush: false, tls: false },
     ),
     shown(
         "nginx-nopush-on",
         "nginx, one worker, sendfile, open_file_cache, no log, tcp_nopush on",
-        Program::Nginx { tcp_nopush: true },
+        Program::Nginx { tcp_nopush: true, tls: false },
     ),
-    shown("ringwayd", "ringwayd serve --threads 1 --log-format none", Program::Ringwayd),
+    shown(
+        "ringwayd",
+        "ringwayd serve --threads 1 --log-format none",
+        Program::Ringwayd { tls: false },
+    ),
     shown(
         "servedir",
         "tower-http ServeDir on axum, one current_thread runtime, no log",
-        Program::ServeDir,
+        Program::ServeDir { tls: false },
     ),
     hidden("right", "as simple as can be, and right", Fault::Nothing),
     hidden("broken-byte", "one byte of a body is wrong", Fault::WrongByte),
@@ -64,6 +69,25 @@ pub(crate) const SERVERS: &[Server] = &[
     hidden("broken-length", "announces and sends a body that is too short", Fault::OtherLength),
     hidden("broken-status", "answers 500", Fault::Status),
     hidden("broken-start", "ends before it listens", Fault::Start),
+];
+
+/// The same over TLS 1.3.
+pub(crate) const TLS_SERVERS: &[Server] = &[
+    shown(
+        "nginx-tls",
+        "nginx, one worker, ssl, session cache and tickets, open_file_cache, no log",
+        Program::Nginx { tcp_nopush: true, tls: true },
+    ),
+    shown(
+        "ringwayd-tls",
+        "ringwayd serve --tls-listen --threads 1 --log-format none",
+        Program::Ringwayd { tls: true },
+    ),
+    shown(
+        "servedir-tls",
+        "tower-http ServeDir on axum over tokio-rustls, one current_thread runtime, no log",
+        Program::ServeDir { tls: true },
+    ),
 ];
 
 /// The server of this name.
@@ -98,11 +122,11 @@ impl Installed {
                 let version = nginx::version(&program);
                 (program, version.ok_or("nginx cannot be executed")?)
             }
-            Program::Ringwayd => (ringwayd.to_owned(), version_of(ringwayd)?),
-            Program::ServeDir if cfg!(feature = "peers") => {
+            Program::Ringwayd { .. } => (ringwayd.to_owned(), version_of(ringwayd)?),
+            Program::ServeDir { .. } if cfg!(feature = "peers") => {
                 (own.to_owned(), "axum 0.8, tower-http 0.7".to_owned())
             }
-            Program::ServeDir => {
+            Program::ServeDir { .. } => {
                 return Err("this harness was built without --features peers".to_owned());
             }
             Program::Broken(_) => (own.to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
@@ -115,31 +139,44 @@ impl Installed {
         let mut line: Vec<OsString> = vec![self.binary.clone().into()];
         let address = format!("127.0.0.1:{port}");
         let root: OsString = site.root().into();
+        let certificate = Certificate::at(site.path());
         let serves = |line: &mut Vec<OsString>| {
-            line.extend(["--listen".into(), address.into(), "--root".into(), root]);
+            let (address, root) = (address.clone().into(), root.clone());
+            line.extend(["--listen".into(), address, "--root".into(), root]);
         };
         match self.server.program {
-            Program::Nginx { tcp_nopush } => {
+            Program::Nginx { tcp_nopush, tls } => {
                 let configuration = nginx::configuration(nginx::Settings {
                     tcp_nopush,
                     port,
                     directory: site.path(),
                     root: &site.root(),
                     as_root: rustix::process::geteuid().is_root(),
+                    tls,
                 })?;
                 let path = site.path().join("nginx.conf");
                 std::fs::write(&path, configuration)?;
                 line.extend(["-e".into(), "stderr".into(), "-p".into(), site.path().into()]);
                 line.extend(["-c".into(), path.into()]);
             }
-            Program::Ringwayd => {
+            Program::Ringwayd { tls } => {
                 line.push("serve".into());
                 line.extend(["--threads", "1", "--log-format", "none"].map(Into::into));
-                serves(&mut line);
+                if tls {
+                    line.extend(["--tls-listen".into(), address.clone().into()]);
+                    line.extend(["--root".into(), root.clone()]);
+                    line.extend(["--cert".into(), certificate.chain().into()]);
+                    line.extend(["--key".into(), certificate.key().into()]);
+                } else {
+                    serves(&mut line);
+                }
             }
-            Program::ServeDir => {
+            Program::ServeDir { tls } => {
                 line.push("peer-servedir".into());
                 serves(&mut line);
+                if tls {
+                    line.extend(["--certificate".into(), site.path().into()]);
+                }
             }
             Program::Broken(fault) => {
                 line.extend(["peer-broken".into(), "--fault".into(), fault.name().into()]);

@@ -1,0 +1,184 @@
+//! The ways to send a file over TLS, and what they are measured against.
+
+#[cfg(feature = "peers")]
+mod tokio_rustls;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use ringway::runtime::{self, Runtime, net};
+use ringway::tls::TlsAcceptor;
+use ringway::tls::rustls::{ServerConfig, ServerConnection, Stream};
+use ringway::{Route, transfer_file};
+
+use super::cipher;
+use super::suite::Suite;
+use crate::measure::{Start, Usage};
+
+/// One way.
+#[derive(Debug)]
+pub(crate) struct Arm {
+    pub(crate) name: &'static str,
+    /// One line for the reader.
+    pub(crate) about: &'static str,
+    pub(crate) sends: Sends,
+    way: Way,
+}
+
+/// What the receiver gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sends {
+    Sealed,
+    Plain,
+    Nothing,
+}
+
+#[derive(Debug)]
+enum Way {
+    Ours,
+    Copy,
+    Blocking,
+    #[cfg(feature = "peers")]
+    Tokio(fn(File, TcpStream, Arc<ServerConfig>) -> Result<Usage>),
+    Cipher,
+}
+
+const fn sealed(name: &'static str, about: &'static str, way: Way) -> Arm {
+    Arm { name, about, sends: Sends::Sealed, way }
+}
+
+/// What the others are compared with.
+pub(super) const OURS: &str = "ringway-tls";
+/// The floor of the copying.
+pub(super) const COPY: &str = "ringway-copy";
+/// The floor of the sealing.
+pub(super) const CIPHER: &str = "cipher-alone";
+
+pub(crate) const ARMS: &[Arm] = &[
+    sealed(OURS, "transfer_file to a TlsStream, which chooses by itself: Registered", Way::Ours),
+    sealed(
+        "rustls-64k",
+        "blocking std sockets: pread 64 KiB, write to rustls, which writes",
+        Way::Blocking,
+    ),
+    #[cfg(feature = "peers")]
+    sealed(
+        "tokio-rustls",
+        "tokio::fs read 64 KiB at a time, copy_buf to tokio-rustls",
+        Way::Tokio(tokio_rustls::copied),
+    ),
+    #[cfg(feature = "peers")]
+    sealed(
+        "tokio-rustls-pread",
+        "pread 64 KiB on the loop, write_all to tokio-rustls: no thread for files",
+        Way::Tokio(tokio_rustls::read_on_the_loop),
+    ),
+    Arm {
+        name: COPY,
+        about: "transfer_file to a TcpStream by Route::Copy: no TLS",
+        sends: Sends::Plain,
+        way: Way::Copy,
+    },
+    Arm {
+        name: CIPHER,
+        about: "AWS-LC seals as many records in place; no file, no socket",
+        sends: Sends::Nothing,
+        way: Way::Cipher,
+    },
+];
+
+impl Arm {
+    /// Shakes hands if that is its way, and sends all of `file`; what it used from there on.
+    pub(super) fn run(
+        &self,
+        file: File,
+        socket: TcpStream,
+        config: Arc<ServerConfig>,
+        suite: &Suite,
+    ) -> Result<Usage> {
+        match &self.way {
+            Way::Ours => ours(file, socket, config),
+            Way::Copy => plain_copy(file, socket),
+            Way::Blocking => blocking(&file, socket, config),
+            #[cfg(feature = "peers")]
+            Way::Tokio(send) => send(file, socket, config),
+            Way::Cipher => {
+                let used = cipher::alone(suite, file.metadata()?.len())?;
+                confirmed(&socket)?;
+                Ok(used)
+            }
+        }
+    }
+}
+
+fn ours(file: File, socket: TcpStream, config: Arc<ServerConfig>) -> Result<Usage> {
+    let runtime = Runtime::new()?;
+    let file = runtime::fs::File::from_std(file);
+    let stream = net::TcpStream::from_std(socket)?;
+    let acceptor = TlsAcceptor::new(config);
+    runtime.block_on(async {
+        let mut stream = acceptor.accept(stream).await?;
+        let start = Start::now();
+        let receipt = transfer_file(&file, &mut stream).await?;
+        stream.close().await?;
+        let end = stream.tcp().read(&mut [0]).await?;
+        let used = start.used();
+        ensure!(end == 0, "the receiver said something");
+        let registered = receipt.route == Route::Registered;
+        ensure!(registered, "not the route that was to be measured: {receipt}");
+        Ok(used)
+    })
+}
+
+fn plain_copy(file: File, socket: TcpStream) -> Result<Usage> {
+    let runtime = Runtime::new()?;
+    let file = runtime::fs::File::from_std(file);
+    let mut stream = net::TcpStream::from_std(socket)?;
+    runtime.block_on(async {
+        let start = Start::now();
+        transfer_file(&file, &mut stream).route(Route::Copy).await?;
+        stream.shutdown(net::Half::Write)?;
+        let end = stream.read(&mut [0]).await?;
+        let used = start.used();
+        ensure!(end == 0, "the receiver said something");
+        Ok(used)
+    })
+}
+
+/// What everybody reads at a time, in bytes.
+const CHUNK: usize = 64 * 1024;
+
+fn blocking(file: &File, mut socket: TcpStream, config: Arc<ServerConfig>) -> Result<Usage> {
+    let mut connection = ServerConnection::new(config)?;
+    while connection.is_handshaking() || connection.wants_write() {
+        connection.complete_io(&mut socket).context("no handshake")?;
+    }
+    let mut buffer = vec![0; CHUNK];
+    let start = Start::now();
+    let (mut stream, mut offset) = (Stream::new(&mut connection, &mut socket), 0);
+    loop {
+        let read = file.read_at(&mut buffer, offset)?;
+        if read == 0 {
+            break;
+        }
+        stream.write_all(&buffer[..read])?;
+        offset += read as u64;
+    }
+    connection.send_close_notify();
+    while connection.wants_write() {
+        connection.write_tls(&mut socket)?;
+    }
+    confirmed(&socket)?;
+    Ok(start.used())
+}
+
+/// Waits until the other side has taken everything and closed.
+fn confirmed(mut socket: &TcpStream) -> Result<()> {
+    socket.shutdown(std::net::Shutdown::Write)?;
+    ensure!(socket.read(&mut [0])? == 0, "the receiver said something");
+    Ok(())
+}
