@@ -1,5 +1,6 @@
 //! The command line of `ringwayd`.
 
+pub(crate) mod get;
 pub(crate) mod push;
 
 use std::net::SocketAddr;
@@ -36,6 +37,10 @@ pub(crate) enum Command {
     /// these.
     #[command(verbatim_doc_comment)]
     Push(push::Push),
+    /// Fetches files from HTTP servers, and goes on where an earlier attempt or run stopped.
+    ///
+    /// Exit status: as for `push`, and 11 what came could not be kept.
+    Get(get::Get),
     /// Tells what this kernel and these limits allow, and what to change and how.
     ///
     /// Exit status: 0 all is well; 3 it works, and could be faster or hold more; 1 it does not work.

@@ -6,6 +6,7 @@ mod cli;
 mod client;
 mod config;
 mod doctor;
+mod get;
 mod http;
 mod push;
 mod serve;
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
     let outcome = config::command_line().and_then(|line| match line.command {
         cli::Command::Serve(settings) => serve::run(&settings).map(|()| ExitCode::SUCCESS),
         cli::Command::Push(settings) => push::run(&settings),
+        cli::Command::Get(settings) => get::run(&settings),
         cli::Command::Doctor(settings) => doctor::run(&settings),
         cli::Command::Check(settings) => config::check(&settings),
     });

@@ -164,16 +164,16 @@ impl FromStr for Url {
 }
 
 /// Up to a week.
-fn week() -> clap::builder::RangedU64ValueParser<u64> {
+pub(super) fn week() -> clap::builder::RangedU64ValueParser<u64> {
     clap::builder::RangedU64ValueParser::new().range(1..=7 * 86_400)
 }
 
 /// Up to a minute.
-fn milliseconds() -> clap::builder::RangedU64ValueParser<u64> {
+pub(super) fn milliseconds() -> clap::builder::RangedU64ValueParser<u64> {
     clap::builder::RangedU64ValueParser::new().range(1..=60_000)
 }
 
-fn retries() -> clap::builder::RangedI64ValueParser<u32> {
+pub(super) fn retries() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(0..=1000)
 }
 

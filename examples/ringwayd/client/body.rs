@@ -66,16 +66,26 @@ impl Body {
     ///
     /// [`Malformed`] if they are no body.
     pub(crate) fn next(&mut self, bytes: &[u8]) -> Result<Step, Malformed> {
+        self.next_up_to(bytes, usize::MAX)
+    }
+
+    /// The same, for one who has room for so many bytes of body.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::next`].
+    pub(crate) fn next_up_to(&mut self, bytes: &[u8], room: usize) -> Result<Step, Malformed> {
+        let within = &bytes[..bytes.len().min(room)];
         let (state, step) = match self.state {
             State::Done => (State::Done, Step::End),
             _ if bytes.is_empty() => (self.state, Step::More),
-            State::Close => (State::Close, Step::Data(bytes.len())),
+            State::Close => (State::Close, Step::Data(within.len())),
             State::Length(left) => {
-                let (taken, left) = take(bytes, left);
+                let (taken, left) = take(within, left);
                 (if left == 0 { State::Done } else { State::Length(left) }, Step::Data(taken))
             }
             State::Chunk(left) => {
-                let (taken, left) = take(bytes, left);
+                let (taken, left) = take(within, left);
                 (if left == 0 { State::ChunkEnd } else { State::Chunk(left) }, Step::Data(taken))
             }
             State::ChunkSize => chunk_size(bytes)?,

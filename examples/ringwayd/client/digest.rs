@@ -1,6 +1,7 @@
 //! Digests as RFC 9530 writes them: `Repr-Digest: sha-256=:…:`. Pure.
 
 use std::fmt;
+use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -26,6 +27,26 @@ impl Sha256 {
             let bytes = STANDARD.decode(encoded).ok()?;
             (key.trim() == "sha-256").then(|| bytes.try_into().ok().map(Sha256))?
         })
+    }
+}
+
+impl FromStr for Sha256 {
+    type Err = &'static str;
+
+    /// Reads 64 hexadecimal digits.
+    fn from_str(text: &str) -> Result<Sha256, &'static str> {
+        const WHAT: &str = "a SHA-256 has 64 hexadecimal digits";
+        let mut digest = [0; 32];
+        let digits: Vec<u32> =
+            text.chars().map(|c| c.to_digit(16)).collect::<Option<_>>().ok_or(WHAT)?;
+        if digits.len() != 2 * digest.len() {
+            return Err(WHAT);
+        }
+        for (byte, pair) in digest.iter_mut().zip(digits.chunks(2)) {
+            *byte =
+                pair.iter().fold(0, |high, &low| high << 4 | u8::try_from(low).unwrap_or_default());
+        }
+        Ok(Sha256(digest))
     }
 }
 
@@ -57,6 +78,8 @@ mod tests {
         let digest = read(&[FIELD]).unwrap();
         assert_eq!(digest.field(), FIELD);
         assert!(digest.to_string().starts_with("44aff4ab2d7c3250"));
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        assert!("44af".parse::<Sha256>().is_err() && "x".repeat(64).parse::<Sha256>().is_err());
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! Where a file goes to or comes from.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 
 use http::Uri;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
+
+use super::outcome::Failure;
 
 /// What a path segment may hold as it is (RFC 3986, section 3.3); all else is percent-encoded.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -119,6 +122,35 @@ impl Url {
         url
     }
 
+    /// The name of the file that it leads to: what stands behind the last slash, decoded.
+    pub(crate) fn file_name(&self) -> Option<PathBuf> {
+        let segment = self.path.rsplit('/').next()?;
+        let name: Vec<u8> = percent_decode_str(segment).collect();
+        let usual = !name.is_empty() && !name.contains(&b'/') && !name.contains(&0);
+        let dots = name == b"." || name == b"..";
+        (usual && !dots).then(|| PathBuf::from(OsString::from_vec(name)))
+    }
+
+    /// Where a `Location` leads to from here.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Malformed`] if it is neither a URL nor a path from the root, and if it leads to
+    /// another scheme.
+    pub(crate) fn join(&self, location: &str) -> Result<Url, Failure> {
+        let location = location.split('#').next().unwrap_or_default();
+        let text = match location.starts_with('/') && !location.starts_with("//") {
+            true => format!("{}://{}{location}", self.scheme.text(), self.host_field()),
+            false => location.to_owned(),
+        };
+        let next = Url::parse(&text);
+        let next = next.map_err(|_| Failure::Malformed("it redirects to what is no URL"))?;
+        if next.scheme != self.scheme {
+            return Err(Failure::Malformed("it redirects to another scheme"));
+        }
+        Ok(next)
+    }
+
     /// What stands in the request line.
     pub(crate) fn target(&self) -> String {
         match &self.query {
@@ -180,6 +212,26 @@ mod tests {
         assert_eq!(named("http://a/in/y", "x.tar"), "/in/y");
         assert_eq!(named("http://a/in/", "ä b?#/%"), "/in/%C3%A4%20b%3F%23%2F%25");
         assert_eq!(named("http://a/in/?sig=1", "x"), "/in/x?sig=1");
+    }
+
+    #[test]
+    fn a_name_is_one_segment_and_never_leads_elsewhere() {
+        let name = |text| url(text).file_name().map(|name| name.to_str().unwrap().to_owned());
+        assert_eq!(name("http://a/b/c%20d?e"), Some("c d".to_owned()));
+        for text in ["http://a", "http://a/b/", "http://a/..", "http://a/%2e%2e", "http://a/b%2Fc"]
+        {
+            assert_eq!(name(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_leads_to_a_path_or_to_another_host() {
+        let join = |location| url("http://a:81/b").join(location).map(|url| url.to_string());
+        assert_eq!(join("/c#d"), Ok("http://a:81/c".to_owned()));
+        assert_eq!(join("http://x/y"), Ok("http://x/y".to_owned()));
+        for location in ["c", "//x/y", "https://a:81/b", "ftp://x"] {
+            assert!(join(location).is_err(), "{location}");
+        }
     }
 
     #[test]

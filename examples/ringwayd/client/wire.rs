@@ -8,11 +8,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ringway::runtime::net::TcpStream;
+use ringway::runtime::net::{Stream, TcpStream};
 use ringway::runtime::time;
-use ringway::{Source, Transfer, transfer_file};
+use ringway::{Incoming, Source, Transfer, transfer_file};
 
-use super::url::Scheme;
+use super::outcome::Failure;
+use super::resolve::resolve;
+use super::url::{Scheme, Url};
 
 /// A connection that takes requests and gives answers.
 #[derive(Debug)]
@@ -47,6 +49,22 @@ pub(crate) fn check(scheme: Scheme) -> Result<(), &'static str> {
     }
 }
 
+/// Finds a server by its name and connects to it.
+///
+/// # Errors
+///
+/// [`Failure::Unresolved`] and [`Failure::Unreachable`].
+///
+/// # Cancel safety
+///
+/// Dropping the future closes the socket.
+pub(crate) async fn reach(url: &Url, terms: Terms) -> Result<Wire, Failure> {
+    let addresses = resolve(&url.host, url.port, terms.connect_timeout).await;
+    let addresses = addresses.map_err(|error| Failure::Unresolved(error.to_string()))?;
+    let wire = Wire::connect(&addresses, terms).await;
+    wire.map_err(|error| Failure::Unreachable(error.to_string()))
+}
+
 impl Wire {
     /// Connects to the first of these addresses that answers.
     ///
@@ -57,7 +75,7 @@ impl Wire {
     /// # Cancel safety
     ///
     /// Dropping the future closes the socket.
-    pub(crate) async fn connect(addresses: &[SocketAddr], terms: Terms) -> io::Result<Wire> {
+    async fn connect(addresses: &[SocketAddr], terms: Terms) -> io::Result<Wire> {
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for &address in addresses {
             let tried = time::timeout(terms.connect_timeout, TcpStream::connect(address)).await;
@@ -97,6 +115,14 @@ impl Wire {
         }
     }
 
+    /// The body behind a head that was received: so many bytes, or all there are.
+    pub(crate) fn body(&mut self, length: Option<u64>) -> Incoming<'_> {
+        match (self, length) {
+            (Wire::Plain(stream), Some(length)) => Incoming::exactly(stream, length),
+            (Wire::Plain(stream), None) => Incoming::to_the_end(stream),
+        }
+    }
+
     /// A transfer into the connection, to be given its options and awaited.
     pub(crate) fn transfer(&mut self, source: impl Into<Source>) -> Transfer<'_> {
         match self {
@@ -118,6 +144,24 @@ impl Ear {
     pub(crate) async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Ear::Plain(stream) => stream.read(buffer).await,
+        }
+    }
+
+    /// Receives what is there; 0 at the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if nothing is there; otherwise those of recv(2).
+    pub(crate) fn try_receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Ear::Plain(stream) => stream.try_recv(buffer),
+        }
+    }
+
+    /// The socket, to wait for.
+    pub(crate) fn stream(&self) -> &Stream {
+        match self {
+            Ear::Plain(stream) => stream,
         }
     }
 }

@@ -18,16 +18,15 @@ use ringway::{CancelToken, Limits, Parts, Receipt, TransferError};
 
 use super::Order;
 use super::budget::{Budget, burst};
-use super::failure::Failure;
 use super::listener::{Final, Listener};
 use super::request::Put;
-use super::show::Track;
 use super::source::Version;
 use crate::client::digest::Sha256;
+use crate::client::outcome::{Delivered, Failure};
 use crate::client::reply::{Reply, ReplyReader};
-use crate::client::resolve::resolve;
+use crate::client::show::Track;
 use crate::client::url::Url;
-use crate::client::wire::{Terms, Wire};
+use crate::client::wire::{self, Terms, Wire};
 
 /// How long the last completions of a transfer may take when the receiver has answered already.
 const LAST_COMPLETIONS: Duration = Duration::from_millis(200);
@@ -55,15 +54,6 @@ pub(crate) struct Link {
     replies: ReplyReader,
     /// It has carried an exchange already, so the receiver may have closed it meanwhile.
     used: bool,
-}
-
-/// How a file arrived.
-#[derive(Debug)]
-pub(crate) struct Delivered {
-    pub(crate) status: u16,
-    /// The receiver has said which bytes it has, and they are these.
-    pub(crate) verified: bool,
-    pub(crate) receipt: Option<Receipt>,
 }
 
 /// Why an exchange failed, and whether that may be because the connection was an old one.
@@ -106,13 +96,12 @@ impl Attempt<'_> {
     }
 
     async fn connect(&self) -> Result<Link, Failure> {
-        let connect_timeout = Duration::from_secs(self.order.limits.connect_timeout_seconds);
-        let url = self.url;
-        let addresses = resolve(&url.host, url.port, connect_timeout).await;
-        let addresses = addresses.map_err(|error| Failure::Unresolved(error.to_string()))?;
-        let terms = Terms { connect_timeout, unsent_bytes_max: self.order.limits.max_unsent_bytes };
-        let wire = Wire::connect(&addresses, terms).await;
-        let wire = wire.map_err(|error| Failure::Unreachable(error.to_string()))?;
+        let limits = &self.order.limits;
+        let terms = Terms {
+            connect_timeout: Duration::from_secs(limits.connect_timeout_seconds),
+            unsent_bytes_max: limits.max_unsent_bytes,
+        };
+        let wire = wire::reach(self.url, terms).await?;
         Ok(Link { wire, replies: ReplyReader::default(), used: false })
     }
 
@@ -312,6 +301,7 @@ impl Attempt<'_> {
             return Err(Failure::SourceChanged(how));
         }
         let verified = self.verify(reply)?;
+        let receipt = receipt.map(|receipt| receipt.to_string());
         Ok(Delivered { status, verified, receipt })
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ringway::runtime::time;
 
-use super::failure::Failure;
+use crate::client::outcome::Failure;
 use crate::client::reply::{News, Reply, ReplyReader};
 use crate::client::wire::Ear;
 

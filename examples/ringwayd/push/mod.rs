@@ -6,23 +6,17 @@
 //! | room | is |
 //! |---|---|
 //! | `source` | a file to push: open, looked at, its digest computed once |
-//! | `hasher` | the thread that computes digests |
 //! | `request` | the head of a PUT |
 //! | `receiver` | one receiver, its files, its attempts |
 //! | `attempt` | one attempt: connect, ask, send, listen |
 //! | `listener` | what a receiver says meanwhile |
 //! | `budget` | a rate that several transfers share |
-//! | `failure` | why a file did not arrive, and what that is good for |
-//! | `show` | bars, JSON lines, and the last word |
 
 mod attempt;
 mod budget;
-mod failure;
-mod hasher;
 mod listener;
 mod receiver;
 mod request;
-mod show;
 mod source;
 
 use std::future::{Future, poll_fn};
@@ -37,13 +31,13 @@ use ringway::runtime::signal::{Kind, Signals};
 use ringway::runtime::{Runtime, spawn, time};
 
 use self::budget::Budget;
-use self::failure::Tally;
-use self::hasher::Hasher;
 use self::receiver::Receiver;
-use self::show::Show;
 use self::source::SourceFile;
 use crate::cli::push::{Header, Push, PushLimits};
+use crate::client::hasher::Hasher;
+use crate::client::outcome::Tally;
 use crate::client::secret::Token;
+use crate::client::show::Show;
 use crate::client::wire;
 
 /// What all receivers of one run share.
@@ -87,7 +81,7 @@ pub(crate) fn run(settings: &Push) -> anyhow::Result<ExitCode> {
         headers: settings.header.clone(),
         limits: settings.limits,
         total: settings.limits.total_rate_bytes_per_second.map(Budget::new),
-        show: Show::start(settings.progress).context("cannot start to tell of progress")?,
+        show: Show::start(settings.progress, "to").context("cannot start to tell of progress")?,
         tally: Tally::default(),
     };
     let runtime = Runtime::new().map_err(|error| anyhow!("{error}"))?;

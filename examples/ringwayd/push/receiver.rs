@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use ringway::runtime::time;
 
 use super::Order;
-use super::attempt::{Attempt, Delivered, Link};
+use super::attempt::{Attempt, Link};
 use super::budget::Budget;
-use super::failure::Failure;
-use super::show::Track;
 use super::source::SourceFile;
+use crate::client::outcome::{Delivered, Failure};
 use crate::client::retry::{Policy, Verdict};
+use crate::client::show::Track;
 use crate::client::url::Url;
 
 /// Who is to have the files.

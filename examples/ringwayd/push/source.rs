@@ -10,9 +10,9 @@ use std::task::{Poll, Waker};
 
 use ringway::runtime::fs::{File, Metadata, OpenOptions};
 
-use super::failure::Failure;
-use super::hasher::Hasher;
 use crate::client::digest::Sha256;
+use crate::client::hasher::Hasher;
+use crate::client::outcome::Failure;
 
 /// How often a file is read anew that changes while its digest is computed.
 const UNSTEADY_MAX: u32 = 3;

@@ -1,5 +1,5 @@
-//! `ringwayd push` from outside: its binary, real sockets, real files; receivers that behave, that do
-//! not, and nginx.
+//! `ringwayd push` and `ringwayd get` from outside: the binary, real sockets, real files; servers that
+//! behave, that do not, and nginx.
 //!
 //! Nothing here asserts how long something took; what is waited for has a generous limit, past which
 //! the test fails instead of hanging.
@@ -10,6 +10,7 @@ mod arriving;
 mod changing;
 mod expecting;
 mod fan;
+mod getting;
 mod misbehaving;
 mod nginx;
 mod receiver;

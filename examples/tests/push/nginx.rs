@@ -9,15 +9,15 @@ use tempfile::TempDir;
 use crate::receiver::assert_same;
 use crate::run::{Files, run, wait_until};
 
-struct Nginx {
+pub(crate) struct Nginx {
     child: Child,
     address: SocketAddr,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
 }
 
 impl Nginx {
     /// Starts one; none if this host has none with the module, which `.ci/run` sees to.
-    fn start(more: &str) -> Option<Nginx> {
+    pub(crate) fn start(more: &str) -> Option<Nginx> {
         let modules = Command::new("nginx").arg("-V").output();
         let known = modules.is_ok_and(|output| {
             String::from_utf8_lossy(&output.stderr).contains("http_dav_module")
@@ -60,7 +60,7 @@ impl Nginx {
         (!ended).then_some(nginx)
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}/{path}", self.address)
     }
 

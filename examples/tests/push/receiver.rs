@@ -157,8 +157,12 @@ impl Connection {
     }
 
     pub(crate) fn say(&mut self, answer: &str) {
+        self.send(answer.as_bytes());
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         // Who does not listen any more does not matter here.
-        _ = self.stream.write_all(answer.as_bytes());
+        _ = self.stream.write_all(bytes);
     }
 
     /// Takes a request and answers it; false at the end of the stream.

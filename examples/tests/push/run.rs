@@ -70,8 +70,13 @@ pub(crate) struct Outcome {
 
 /// Starts a push with short waits, unless the arguments say otherwise.
 pub(crate) fn start(arguments: &[impl AsRef<str>]) -> Running {
+    start_command("push", arguments)
+}
+
+/// The same for another command.
+pub(crate) fn start_command(name: &str, arguments: &[impl AsRef<str>]) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringwayd"));
-    command.arg("push").args(arguments.iter().map(AsRef::as_ref)).args(["--progress", "json"]);
+    command.arg(name).args(arguments.iter().map(AsRef::as_ref)).args(["--progress", "json"]);
     if !arguments.iter().any(|argument| argument.as_ref() == "--retry-wait-milliseconds") {
         command.args(["--retry-wait-milliseconds", "10"]);
     }
@@ -100,7 +105,18 @@ pub(crate) fn run(arguments: &[impl AsRef<str>]) -> Outcome {
     start(arguments).ended()
 }
 
+/// Runs a get to its end.
+pub(crate) fn get(arguments: &[impl AsRef<str>]) -> Outcome {
+    start_command("get", arguments).ended()
+}
+
 impl Running {
+    /// Ends it without asking.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// What it has said so far.
     pub(crate) fn lines(&self) -> Vec<Value> {
         self.lines.lock().unwrap().clone()

@@ -7,9 +7,8 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Track;
+use crate::client::outcome::{Delivered, Failure};
 use crate::client::url::Url;
-use crate::push::attempt::Delivered;
-use crate::push::failure::Failure;
 
 /// Draws a second, at most.
 const DRAWS_PER_SECOND: u8 = 10;
@@ -18,13 +17,15 @@ const DRAWS_PER_SECOND: u8 = 10;
 #[derive(Debug)]
 pub(crate) struct Bars {
     all: MultiProgress,
+    preposition: &'static str,
     tracks: RefCell<Vec<Weak<Track>>>,
 }
 
 impl Bars {
-    pub(super) fn new() -> Bars {
+    pub(super) fn new(preposition: &'static str) -> Bars {
         let target = ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND);
-        Bars { all: MultiProgress::with_draw_target(target), tracks: RefCell::default() }
+        let all = MultiProgress::with_draw_target(target);
+        Bars { all, preposition, tracks: RefCell::default() }
     }
 
     /// A bar for a receiver.
@@ -54,7 +55,8 @@ impl Bars {
             }
             Err(failure) => {
                 // Above the bars, where it stays.
-                let line = format!("{} to {url}: {failure}", track.file.borrow());
+                let file = track.file.borrow();
+                let line = format!("{file} {} {url}: {failure}", self.preposition);
                 self.all.suspend(|| eprintln!("ringwayd: {line}"));
                 say(bar, &track.title(), "failed");
             }

@@ -12,7 +12,7 @@ use futures_channel::oneshot;
 use ringway::runtime::fs::File;
 use sha2::Digest;
 
-use crate::client::digest::Sha256;
+use super::digest::Sha256;
 
 /// Bytes that are read at once: few calls, and small enough to stay in a cache.
 const PIECE: usize = 256 * 1024;

@@ -12,10 +12,9 @@ use std::time::Duration;
 
 use self::bars::Bars;
 use self::lines::Lines;
-use super::attempt::Delivered;
-use super::failure::{Failure, Tally};
+use super::outcome::{Delivered, Failure, Tally};
+use super::url::Url;
 use crate::cli::push::ProgressForm;
-use crate::client::url::Url;
 
 /// How things are told.
 #[derive(Debug)]
@@ -40,17 +39,23 @@ pub(crate) struct Track {
 }
 
 impl Show {
+    /// Begins to tell; the other side is one that files go `to`, or come `from`.
+    ///
     /// # Errors
     ///
     /// When the thread that writes lines cannot be started.
-    pub(crate) fn start(form: ProgressForm) -> io::Result<Show> {
+    pub(crate) fn start(form: ProgressForm, preposition: &'static str) -> io::Result<Show> {
         let bars = match form {
             ProgressForm::Auto => io::stderr().is_terminal(),
             ProgressForm::Bars => true,
             ProgressForm::Json => false,
             ProgressForm::None => return Ok(Show::Quiet),
         };
-        Ok(if bars { Show::Bars(Bars::new()) } else { Show::Lines(Lines::start()?) })
+        Ok(if bars {
+            Show::Bars(Bars::new(preposition))
+        } else {
+            Show::Lines(Lines::start(preposition)?)
+        })
     }
 
     /// What shows how far a receiver is.
@@ -104,7 +109,7 @@ impl Show {
             Show::Lines(lines) => lines.ended(track, url, outcome, took),
             Show::Quiet => {
                 if let Err(failure) = outcome {
-                    eprintln!("ringwayd: {} to {url}: {failure}", track.file.borrow());
+                    eprintln!("ringwayd: {}, {url}: {failure}", track.file.borrow());
                 }
             }
         }
@@ -139,7 +144,7 @@ impl Track {
         *self.file.borrow_mut() = path.display().to_string();
         self.place.set(self.place.get() + 1);
         self.begin(0);
-        self.say("waits for its digest");
+        self.say("waits");
     }
 
     /// An attempt begins for so many bytes.

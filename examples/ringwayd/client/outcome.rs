@@ -1,4 +1,5 @@
-//! Why a file did not arrive, what that is good for, and what the exit status says of it. Pure.
+//! How a file arrived or why it did not, what that is good for, and what the exit status says of it.
+//! Pure.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -7,11 +8,22 @@ use std::time::{Duration, SystemTime};
 
 use ringway::TransferError;
 use ringway::error::{Blame, ErrorKind};
+use ringway::receive::{ReceiveError, ReceiveErrorKind};
 
-use crate::client::digest::Sha256;
-use crate::client::reply::Reply;
-use crate::client::response::Malformed;
-use crate::client::retry::{self, Remedy};
+use super::digest::Sha256;
+use super::reply::Reply;
+use super::response::Malformed;
+use super::retry::{self, Remedy};
+
+/// How a file arrived.
+#[derive(Debug)]
+pub(crate) struct Delivered {
+    pub(crate) status: u16,
+    /// Both sides have said which bytes they have, and they are the same.
+    pub(crate) verified: bool,
+    /// The account of the transfer that brought it, if there was one.
+    pub(crate) receipt: Option<String>,
+}
 
 /// Why an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +50,10 @@ pub(crate) enum Failure {
     SourceUnreadable(String),
     /// A limit of this host, or a bug.
     Host(String),
+    /// What came could not be kept.
+    Disk(String),
+    /// More came than may.
+    TooLong(u64),
     /// The whole took longer than it may.
     OutOfTime(Duration),
     /// A signal came.
@@ -57,6 +73,7 @@ pub(crate) enum Kind {
     Time = 8,
     Interrupted = 9,
     Host = 10,
+    Disk = 11,
 }
 
 /// The exit status if failures are of several kinds.
@@ -80,6 +97,30 @@ impl Failure {
         }
     }
 
+    /// What a body that did not come whole means here.
+    pub(crate) fn from_receive(error: &ReceiveError) -> Failure {
+        match error.kind() {
+            ReceiveErrorKind::TooLong { most } => Failure::TooLong(*most),
+            ReceiveErrorKind::PeerTimedOut { waited: Some(waited) } => Failure::Silent(*waited),
+            ReceiveErrorKind::Malformed => Failure::Malformed("its body is framed wrongly"),
+            ReceiveErrorKind::NoSpace { .. }
+            | ReceiveErrorKind::QuotaExceeded { .. }
+            | ReceiveErrorKind::FileTooLarge { .. }
+            | ReceiveErrorKind::ReadOnly { .. }
+            | ReceiveErrorKind::FileUnwritable { .. }
+            | ReceiveErrorKind::NoOffsets { .. } => {
+                Failure::Disk(format!("{}: {}", error.kind(), error.remedy()))
+            }
+            ReceiveErrorKind::ShortBody(_) => {
+                Failure::Broken(format!("{} after {} bytes", error.kind(), error.received()))
+            }
+            kind if error.blame() == Blame::Peer => {
+                Failure::Broken(format!("{kind} after {} bytes", error.received()))
+            }
+            kind => Failure::Host(format!("{kind}: {}", error.remedy())),
+        }
+    }
+
     /// What an answer means that is no success.
     pub(crate) fn refused(reply: &Reply, now: SystemTime) -> Failure {
         let status = reply.head.status;
@@ -97,6 +138,8 @@ impl Failure {
         match self {
             Failure::Refused { remedy, .. } => *remedy,
             Failure::SourceUnreadable(_)
+            | Failure::Disk(_)
+            | Failure::TooLong(_)
             | Failure::OutOfTime(_)
             | Failure::Interrupted
             | Failure::GivenUp => Remedy::None,
@@ -117,6 +160,7 @@ impl Failure {
             Failure::OtherDigest { .. } => Kind::Digest,
             Failure::SourceChanged(_) | Failure::SourceUnreadable(_) => Kind::Source,
             Failure::Host(_) => Kind::Host,
+            Failure::Disk(_) | Failure::TooLong(_) => Kind::Disk,
             Failure::OutOfTime(_) => Kind::Time,
             Failure::Interrupted => Kind::Interrupted,
         }
@@ -141,6 +185,7 @@ impl Kind {
             Kind::Time => "time",
             Kind::Interrupted => "interrupted",
             Kind::Host => "host",
+            Kind::Disk => "disk",
         }
     }
 }
@@ -168,6 +213,8 @@ impl fmt::Display for Failure {
             Failure::SourceChanged(how) => write!(f, "the file changed while it was pushed: {how}"),
             Failure::SourceUnreadable(why) => write!(f, "the file cannot be read: {why}"),
             Failure::Host(why) => write!(f, "this host does not allow it: {why}"),
+            Failure::Disk(why) => write!(f, "what came could not be kept: {why}"),
+            Failure::TooLong(most) => write!(f, "it has more than {most} bytes"),
             Failure::OutOfTime(limit) => write!(f, "it had not arrived after {limit:?}"),
             Failure::Interrupted => f.write_str("a signal ended the push"),
             Failure::GivenUp => f.write_str("the receiver was given up with an earlier file"),

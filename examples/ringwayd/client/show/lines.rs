@@ -20,9 +20,8 @@ use ringway::runtime::time;
 use serde_json::{Value, json};
 
 use super::Track;
+use crate::client::outcome::{Delivered, Failure, Tally};
 use crate::client::url::Url;
-use crate::push::attempt::Delivered;
-use crate::push::failure::{Failure, Tally};
 use crate::serve::log_writer::{LogSink, LogWriter};
 
 /// How often progress is told.
@@ -35,6 +34,7 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 /// The lines, and who takes them.
 #[derive(Debug)]
 pub(crate) struct Lines {
+    preposition: &'static str,
     writer: RefCell<Option<LogWriter>>,
     sink: RefCell<Option<LogSink>>,
     pending: RefCell<Vec<u8>>,
@@ -44,9 +44,10 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn start() -> io::Result<Lines> {
+    pub(super) fn start(preposition: &'static str) -> io::Result<Lines> {
         let writer = LogWriter::start()?;
         Ok(Lines {
+            preposition,
             sink: RefCell::new(Some(writer.sink())),
             writer: RefCell::new(Some(writer)),
             pending: RefCell::default(),
@@ -69,7 +70,7 @@ impl Lines {
                 if sent < total && self.pending.borrow().len() < PENDING_BYTES_MAX / 2 {
                     let file = &*track.file.borrow();
                     self.add(&json!({
-                        "event": "progress", "file": file, "to": track.to, "sent": sent,
+                        "event": "progress", "file": file, self.preposition: track.to, "sent": sent,
                         "total": total,
                     }));
                 }
@@ -87,7 +88,7 @@ impl Lines {
         wait: Duration,
     ) {
         self.add(&json!({
-            "event": "retrying", "file": *track.file.borrow(), "to": url.to_string(),
+            "event": "retrying", "file": *track.file.borrow(), self.preposition: url.to_string(),
             "kind": failure.kind().word(), "error": failure.to_string(), "attempt": attempt,
             "wait_ms": millis(wait),
         }));
@@ -104,12 +105,12 @@ impl Lines {
         let to = url.to_string();
         self.add(&match outcome {
             Ok(delivered) => json!({
-                "event": "delivered", "file": file, "to": to, "bytes": track.total.get(),
+                "event": "delivered", "file": file, self.preposition: to, "bytes": track.total.get(),
                 "status": delivered.status, "verified": delivered.verified, "ms": millis(took),
-                "route": delivered.receipt.as_ref().map(ToString::to_string),
+                "route": delivered.receipt,
             }),
             Err(failure) => json!({
-                "event": "failed", "file": file, "to": to, "kind": failure.kind().word(),
+                "event": "failed", "file": file, self.preposition: to, "kind": failure.kind().word(),
                 "error": failure.to_string(), "sent": track.sent.get(), "ms": millis(took),
             }),
         });
