@@ -2,6 +2,7 @@
 
 pub(crate) mod get;
 pub(crate) mod push;
+pub(crate) mod receive;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -107,6 +108,9 @@ pub(crate) struct Serve {
     /// `ringway-bench calibrate`.
     #[arg(long, value_name = "FILE")]
     pub(crate) thresholds: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) receive: receive::Receive,
 
     #[command(flatten)]
     pub(crate) limits: Limits,

@@ -81,7 +81,7 @@ pub use error::TransferError;
 pub use limits::{Limits, Thresholds};
 pub use plan::{Consistency, Mode, Route};
 pub use receipt::Receipt;
-pub use receive::{Incoming, Receive, ReceiveError, Received};
+pub use receive::{Decoded, Incoming, Origin, Receive, ReceiveError, Received};
 pub use route::Work;
 pub use sink::Sink;
 pub use source::{FileSlice, Parts, Source};

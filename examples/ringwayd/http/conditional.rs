@@ -25,7 +25,7 @@ pub(crate) fn evaluate(request: &Request<'_>, facts: &FileFacts) -> Outcome {
     let meant = if request.if_match.is_empty() {
         date_in(request.if_unmodified_since).is_none_or(|since| modified <= since)
     } else {
-        lists(&request.if_match, facts, Comparison::Strong)
+        lists(request.if_match.iter(), facts, Comparison::Strong)
     };
     if !meant {
         return Outcome::PreconditionFailed;
@@ -33,7 +33,7 @@ pub(crate) fn evaluate(request: &Request<'_>, facts: &FileFacts) -> Outcome {
     let current = if request.if_none_match.is_empty() {
         date_in(request.if_modified_since).is_some_and(|since| modified <= since)
     } else {
-        lists(&request.if_none_match, facts, Comparison::Weak)
+        lists(request.if_none_match.iter(), facts, Comparison::Weak)
     };
     if current { Outcome::NotModified } else { Outcome::Proceed }
 }
@@ -67,9 +67,52 @@ enum Comparison {
     Weak,
 }
 
+/// The preconditions of a request that writes, kept while its body comes.
+#[derive(Debug)]
+pub(crate) struct Conditions {
+    if_match: Vec<Box<[u8]>>,
+    if_none_match: Vec<Box<[u8]>>,
+    unmodified_since: Option<u64>,
+}
+
+impl Conditions {
+    pub(super) fn of(request: &Request<'_>) -> Conditions {
+        let kept = |lines: &Lines<'_>| lines.iter().map(Box::from).collect();
+        Conditions {
+            if_match: kept(&request.if_match),
+            if_none_match: kept(&request.if_none_match),
+            unmodified_since: request.if_unmodified_since.and_then(Date::second_in),
+        }
+    }
+
+    /// Whether the name must not lead to anything yet.
+    pub(crate) fn demand_absence(&self) -> bool {
+        self.if_none_match.iter().any(|line| **line == *b"*")
+    }
+}
+
+/// Evaluates the preconditions of a request that writes, for what has the name `current`ly.
+pub(super) fn holds_for_writing(conditions: &Conditions, current: Option<&FileFacts>) -> bool {
+    let Conditions { if_match, if_none_match, unmodified_since } = conditions;
+    let Some(facts) = current else { return if_match.is_empty() };
+    let lists = |lines: &[Box<[u8]>], comparison| {
+        lists(lines.iter().map(|line| &**line), facts, comparison)
+    };
+    let meant = if if_match.is_empty() {
+        unmodified_since.is_none_or(|since| facts.last_modified.second() <= since)
+    } else {
+        lists(if_match, Comparison::Strong)
+    };
+    meant && !lists(if_none_match, Comparison::Weak)
+}
+
 /// Whether a list of tags is `*` or names the file's.
-fn lists(lines: &Lines<'_>, facts: &FileFacts, comparison: Comparison) -> bool {
-    lines.iter().any(|line| {
+fn lists<'b>(
+    mut lines: impl Iterator<Item = &'b [u8]>,
+    facts: &FileFacts,
+    comparison: Comparison,
+) -> bool {
+    lines.any(|line| {
         line == b"*"
             || Tags { rest: line }.any(|(weak, tag)| {
                 tag == facts.etag.as_bytes() && !(weak && comparison == Comparison::Strong)

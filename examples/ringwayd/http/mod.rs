@@ -13,10 +13,12 @@
 //! is a sentence of ours. What the [`Answer`] asks for beyond that is a slice of the file and
 //! nothing else.
 
+mod chunked;
 mod conditional;
 mod date;
 mod facts;
 mod fields;
+mod integrity;
 mod mime;
 mod path;
 mod range;
@@ -24,13 +26,16 @@ mod request;
 mod response;
 mod status;
 mod target;
+pub(crate) mod upload;
 
 use std::io;
 
+pub(crate) use self::chunked::{ChunkedBody, Malformed};
 pub(crate) use self::date::{Date, DateCache};
 pub(crate) use self::facts::{FileFacts, FileState};
+pub(crate) use self::integrity::{Algorithm, Digest};
 pub(crate) use self::mime::ContentType;
-pub(crate) use self::path::{PathPolicy, RelativePath};
+pub(crate) use self::path::{PathPolicy, RelativePath, STAGING};
 pub(crate) use self::request::{Body, HeadLimits, Method, Parsed, Request, Version, parse};
 pub(crate) use self::status::Status;
 
@@ -130,10 +135,10 @@ pub(crate) fn begin<'b>(
 ) -> Begun<'b> {
     let reply = Reply::to(request, date, out);
     Begun::Answered(match request.method {
-        Method::Options => reply.head(Status::NoContent, |head| head.allow()),
-        Method::NotAllowed => {
+        Method::Options => reply.head(Status::NoContent, |head| head.allow(policy.writable)),
+        Method::NotAllowed | Method::Put => {
             let sentence = "Files here are for GET and HEAD.";
-            reply.text(Status::MethodNotAllowed, sentence, |head| head.allow())
+            reply.text(Status::MethodNotAllowed, sentence, |head| head.allow(policy.writable))
         }
         Method::NotImplemented => {
             reply.text(Status::NotImplemented, "This method is not known here.", |head| head)

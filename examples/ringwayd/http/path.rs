@@ -19,7 +19,13 @@ use super::status::Status;
 pub(crate) struct PathPolicy {
     /// Serve files and folders whose name begins with a dot; without it they answer 404.
     pub(crate) hidden: bool,
+    /// Files can be put, and are staged in a folder of the root: see [`STAGING`].
+    pub(crate) writable: bool,
 }
+
+/// The folder for files that are not whole yet. Its name begins with a dot, and where such names are
+/// shown it is not there for clients all the same.
+pub(crate) const STAGING: &str = ".ringway";
 
 /// A path below the root, in bytes that need not be UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,10 +58,20 @@ impl<'b> RelativePath<'b> {
             Some(part) => slice(decoded, part),
             None => Cow::Owned(normalize(&decoded)?),
         };
-        if !policy.hidden && bytes.split(|&byte| byte == b'/').any(|name| name.starts_with(b".")) {
+        let staging =
+            |bytes: &[u8]| bytes.split(|&byte| byte == b'/').next() == Some(STAGING.as_bytes());
+        if policy.hidden && policy.writable && staging(&bytes)
+            || !policy.hidden
+                && bytes.split(|&byte| byte == b'/').any(|name| name.starts_with(b"."))
+        {
             return Err((Status::NotFound, NO_SUCH_FILE));
         }
         Ok(RelativePath { bytes, trailing_slash, query })
+    }
+
+    /// A path of a file that was resolved before.
+    pub(crate) fn canonical(bytes: &'b [u8]) -> RelativePath<'b> {
+        RelativePath { bytes: Cow::Borrowed(bytes), trailing_slash: false, query: None }
     }
 
     /// The path to open relative to the root; the root itself is `.`.
@@ -163,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    const SHOWN: PathPolicy = PathPolicy { hidden: true };
+    const SHOWN: PathPolicy = PathPolicy { hidden: true, writable: false };
 
     fn resolved(target: &str) -> (Vec<u8>, bool) {
         let path = RelativePath::resolve(target, PathPolicy::default()).unwrap();
@@ -230,6 +246,19 @@ mod tests {
     }
 
     #[test]
+    fn the_staging_folder_is_not_there_for_clients() {
+        for hidden in [true, false] {
+            let policy = PathPolicy { hidden, writable: true };
+            for target in ["/.ringway", "/.ringway/put-1", "//a/../.ringway/", "/%2eringway/x"] {
+                let refused = RelativePath::resolve(target, policy).unwrap_err().0;
+                assert_eq!(refused, Status::NotFound, "{target}");
+            }
+            assert_eq!(RelativePath::resolve("/a/.ringway", policy).is_ok(), hidden);
+        }
+        assert!(RelativePath::resolve("/.ringway/x", SHOWN).is_ok());
+    }
+
+    #[test]
     fn redirect_target_stays_on_this_host() {
         let target = |from| {
             let mut out = Vec::new();
@@ -244,7 +273,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_leaves_the_root(target in "(/|\\.|%2e|%2F|%00|a|%|\\?|ü){0,24}", hidden: bool) {
-            if let Ok(path) = RelativePath::resolve(&target, PathPolicy { hidden }) {
+            if let Ok(path) = RelativePath::resolve(&target, PathPolicy { hidden, writable: false }) {
                 if !path.as_bytes().is_empty() {
                     for name in path.as_bytes().split(|&byte| byte == b'/') {
                         prop_assert!(!matches!(name, b"" | b"." | b".."));
@@ -256,7 +285,7 @@ mod tests {
                 let mut again = Vec::new();
                 path.write_folder_target(&mut again);
                 let again = String::from_utf8(again).unwrap();
-                let again = RelativePath::resolve(&again, PathPolicy { hidden }).unwrap();
+                let again = RelativePath::resolve(&again, PathPolicy { hidden, writable: false }).unwrap();
                 prop_assert_eq!(again.as_bytes(), path.as_bytes());
             }
         }

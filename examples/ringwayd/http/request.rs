@@ -10,6 +10,7 @@ use std::mem::MaybeUninit;
 use super::fields::{Fields, Lines};
 use super::status::Status;
 use super::target;
+use super::upload::UploadFields;
 
 /// How large a request head may be.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +76,8 @@ pub(crate) struct Request<'b> {
     pub(crate) if_unmodified_since: Option<&'b [u8]>,
     pub(crate) referer: Option<&'b [u8]>,
     pub(crate) user_agent: Option<&'b [u8]>,
+    /// What only a request that brings a file has.
+    pub(crate) upload: Option<Box<UploadFields<'b>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +85,8 @@ pub(crate) enum Method {
     Get,
     Head,
     Options,
+    /// Served where files may be written.
+    Put,
     /// A method of RFC 9110 or 5789 that no file here supports: 405.
     NotAllowed,
     /// A method that nobody here has heard of: 501.
@@ -150,7 +155,11 @@ fn try_parse<'b>(
     let version = if head.version == Some(0) { Version::Http10 } else { Version::Http11 };
     let fields = Fields::read(head.headers)?;
     let method = (method, Method::named(method));
-    accept(method, target, version, fields).map(|request| Some((request, consumed)))
+    let mut request = accept(method, target, version, fields)?;
+    if request.method == Method::Put {
+        request.upload = Some(Box::new(UploadFields::read(head.headers)?));
+    }
+    Ok(Some((request, consumed)))
 }
 
 /// Judges the fields together; `method` is its text and its meaning.
@@ -192,6 +201,7 @@ fn accept<'b>(
         if_unmodified_since: fields.if_unmodified_since,
         referer: fields.referer,
         user_agent: fields.user_agent,
+        upload: None,
     })
 }
 
@@ -202,7 +212,8 @@ impl Method {
             "GET" => Method::Get,
             "HEAD" => Method::Head,
             "OPTIONS" => Method::Options,
-            "POST" | "PUT" | "DELETE" | "PATCH" | "TRACE" | "CONNECT" => Method::NotAllowed,
+            "PUT" => Method::Put,
+            "POST" | "DELETE" | "PATCH" | "TRACE" | "CONNECT" => Method::NotAllowed,
             _ => Method::NotImplemented,
         }
     }

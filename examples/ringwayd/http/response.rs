@@ -15,8 +15,9 @@ pub(crate) enum Persistence {
     Close,
 }
 
-/// The methods that a file supports, for `Allow`.
+/// The methods that a file supports, for `Allow`; the second where files may be written.
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
+const ALLOWED_WRITING: &str = "GET, HEAD, OPTIONS, PUT";
 
 /// A response head in the making; [`finish`](Self::finish) or [`text`](Self::text) ends it.
 #[derive(Debug)]
@@ -99,8 +100,9 @@ impl<'o, 'd> Head<'o, 'd> {
             .field("X-Content-Type-Options", b"nosniff")
     }
 
-    pub(crate) fn allow(self) -> Self {
-        self.field("Allow", ALLOWED.as_bytes())
+    pub(crate) fn allow(self, writing: bool) -> Self {
+        let allowed = if writing { ALLOWED_WRITING } else { ALLOWED };
+        self.field("Allow", allowed.as_bytes())
     }
 
     /// Where the folder is that was asked for without its slash.

@@ -25,7 +25,7 @@ pub(super) fn origin_form(method: Method, target: &str) -> Result<&str, Refusal>
     }
     match method {
         Method::NotAllowed | Method::NotImplemented => Ok(target),
-        Method::Get | Method::Head | Method::Options => {
+        Method::Get | Method::Head | Method::Options | Method::Put => {
             Err((Status::BadRequest, "The request target is neither a path nor a URL."))
         }
     }

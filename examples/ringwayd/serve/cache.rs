@@ -237,6 +237,11 @@ fn is_denied(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied
 }
 
+/// What an answer says about an open file.
+pub(super) fn facts_of(file: &File, path: &[u8]) -> io::Result<FileFacts> {
+    Ok(FileFacts::new(&state_of(&file.metadata()?), ContentType::of_path(path)))
+}
+
 fn state_of(metadata: &Metadata) -> FileState {
     let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     FileState {

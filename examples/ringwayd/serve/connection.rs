@@ -20,10 +20,11 @@ use ringway::runtime::yield_now;
 
 use super::desk::{Desk, Incoming};
 use super::exchange::{self, Ending};
+use super::receive;
 use super::seats::{Interrupt, Seat};
 use super::server::Server;
 use super::wire::Wire;
-use crate::http::{self, Parsed, Status};
+use crate::http::{self, Method, Parsed, Status};
 
 /// Requests that one client gets answered before the others have their turn.
 const ANSWERED_IN_A_ROW_MAX: u32 = 16;
@@ -151,10 +152,25 @@ async fn converse_until<W: Wire>(
             }
             Parsed::Complete { mut request, consumed } => {
                 request.keep_alive &= !server.seats.stopping();
-                let exchange = exchange::Exchange { server, token, began, request: &request };
-                match exchange.answer(link, reply).await {
-                    Ending::KeepAlive { drain_bytes } => (consumed, drain_bytes),
-                    ending => return ending.into(),
+                // Files come in by plain connections only: a body of TLS cannot be moved into one yet.
+                let upload = (request.method == Method::Put).then_some(server.uploads.as_ref());
+                if let (Some(uploads), true) = (upload.flatten(), W::as_plain(link).is_some()) {
+                    let order = receive::Order::of(&request, server, uploads, began);
+                    drop(request);
+                    incoming.consume(consumed);
+                    let desk = (&mut *incoming, &mut *reply);
+                    let Some(plain) = W::as_plain(link) else { return After::Close };
+                    let answering = receive::answer(server, uploads, plain, desk, token, order);
+                    match Box::pin(answering).await {
+                        Ending::KeepAlive { drain_bytes } => (0, drain_bytes),
+                        ending => return ending.into(),
+                    }
+                } else {
+                    let exchange = exchange::Exchange { server, token, began, request: &request };
+                    match exchange.answer(link, reply).await {
+                        Ending::KeepAlive { drain_bytes } => (consumed, drain_bytes),
+                        ending => return ending.into(),
+                    }
                 }
             }
         };

@@ -74,6 +74,16 @@ impl Incoming {
         consumed
     }
 
+    /// Puts bytes back that were received elsewhere, before all that is unread.
+    pub(crate) fn put_back(&mut self, bytes: &[u8]) {
+        let unread = [bytes, self.unread()].concat();
+        if self.bytes.len() < unread.len() {
+            self.bytes.resize(unread.len(), 0);
+        }
+        self.bytes[..unread.len()].copy_from_slice(&unread);
+        (self.start, self.end) = (0, unread.len());
+    }
+
     /// Receives what is there behind the unread bytes, of which there are fewer than `unread_max`;
     /// 0 at the end of the stream.
     ///
@@ -114,6 +124,20 @@ mod tests {
         assert_eq!(desk.incoming.consume(60), 6);
         assert!(desk.incoming.is_empty());
         assert_eq!(desk.incoming.start, 0);
+    }
+
+    #[test]
+    fn what_is_put_back_comes_first() {
+        let desks = Desks::default();
+        let mut desk = desks.lend();
+        desk.incoming.put_back(b"");
+        assert!(desk.incoming.is_empty());
+        desk.incoming.put_back(b"world");
+        desk.incoming.consume(1);
+        desk.incoming.put_back(b"hello ");
+        assert_eq!(desk.incoming.unread(), b"hello orld");
+        desk.incoming.put_back(&[7; INCOMING_BYTES]);
+        assert_eq!(desk.incoming.unread().len(), INCOMING_BYTES + 10);
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::time::{Instant, SystemTime};
 
 use ringway::error::{Blame, ErrorKind};
 use ringway::plan::Reason;
-use ringway::{CancelToken, Mode, Parts, Receipt, Route, TransferError, transfer_file};
+use ringway::runtime::net::TcpStream;
+use ringway::{CancelToken, Mode, Parts, Receipt, Received, Route, TransferError, transfer_file};
 
 use super::admin::Answered;
 use super::cache::{Located, OpenFile};
@@ -46,11 +47,17 @@ pub(crate) struct Exchange<'a, 'b> {
 
 /// What went out.
 #[derive(Debug)]
-struct Sent {
+pub(super) struct Sent {
     /// Head included.
     bytes: u64,
     receipt: Option<Receipt>,
     failure: Option<Failure>,
+}
+
+impl Sent {
+    pub(super) fn is_complete(&self) -> bool {
+        self.failure.is_none()
+    }
 }
 
 /// Why an answer is not complete.
@@ -155,7 +162,7 @@ pub(crate) async fn refuse<W: Wire>(
 }
 
 /// Sends an answer that is all memory, which mostly takes one call and no waiting.
-async fn send_all<W: Wire>(server: &Server, link: &mut Link<W>, bytes: &[u8]) -> Sent {
+pub(super) async fn send_all<W: Wire>(server: &Server, link: &mut Link<W>, bytes: &[u8]) -> Sent {
     let mut sent = 0;
     let failed = |sent: usize, word| Sent {
         bytes: sent as u64,
@@ -196,6 +203,65 @@ struct Line<'b> {
     line: Option<RequestLine<'b>>,
     referer: Option<&'b [u8]>,
     agent: Option<&'b [u8]>,
+}
+
+/// The words of a request whose buffer is used for other things before it is logged.
+#[derive(Debug)]
+pub(super) struct Caption {
+    method: Box<str>,
+    target: Box<str>,
+    version: &'static str,
+    referer: Option<Box<[u8]>>,
+    agent: Option<Box<[u8]>>,
+}
+
+impl Caption {
+    pub(super) fn of(request: &Request<'_>) -> Caption {
+        Caption {
+            method: request.method_text.into(),
+            target: request.target.into(),
+            version: request.version.text(),
+            referer: request.referer.map(Box::from),
+            agent: request.user_agent.map(Box::from),
+        }
+    }
+}
+
+/// Logs an upload, with the route that its body took.
+pub(super) fn record_upload(
+    server: &Server,
+    link: &Link<TcpStream>,
+    caption: &Caption,
+    began: Instant,
+    (status, sent, head_bytes): (Status, &Sent, u64),
+    received: Option<&Received>,
+) {
+    let Some(log) = &server.log else { return };
+    let mut reason = String::new();
+    if let Some(received) = received {
+        add(&mut reason, &format_args!("{} bytes stored: {}", received.written, received.reason));
+        for fallback in &received.fallbacks {
+            add(&mut reason, fallback);
+        }
+    }
+    log.borrow_mut().record(&Entry {
+        at: SystemTime::now(),
+        peer: link.peer,
+        request: Some(RequestLine {
+            method: &caption.method,
+            target: &caption.target,
+            version: caption.version,
+        }),
+        status: status.code(),
+        body_bytes: sent.bytes.saturating_sub(head_bytes),
+        referer: caption.referer.as_deref(),
+        user_agent: caption.agent.as_deref(),
+        route: received.map(|received| route(received.route)),
+        mode: received.map(|received| mode(received.mode)),
+        reason: Some(reason.as_str()).filter(|reason| !reason.is_empty()),
+        duration: began.elapsed(),
+        error: sent.failure.as_ref().map(|failure| failure.word),
+    });
 }
 
 fn record<W>(

@@ -13,6 +13,7 @@
 //! | `exchange` | one request and its answer |
 //! | `desk` | the buffers of a request that is being read or answered |
 //! | `cache` | files that are open, and what a path leads to |
+//! | `receive` | files that come in |
 //! | `log_writer` | the thread that writes the access log |
 //! | `admin` | health, and numbers for Prometheus |
 
@@ -23,6 +24,7 @@ mod desk;
 mod exchange;
 mod listen;
 pub(crate) mod log_writer;
+mod receive;
 mod seats;
 mod self_signed;
 mod server;
@@ -66,6 +68,10 @@ pub(crate) fn run(settings: &cli::Serve) -> anyhow::Result<()> {
     let thresholds =
         settings.thresholds.as_deref().map(thresholds).transpose()?.unwrap_or_default();
     let files_max = open_files_max(settings);
+    let uploads = match settings.receive.writable {
+        true => Some(uploads(settings, &root)?),
+        false => None,
+    };
     let bound = listen::bind(&settings.listen, threads)?;
     let encrypted = listen::bind(&settings.tls_listen, threads)?;
     let certificates = certificates(settings, &encrypted.addresses)?;
@@ -97,6 +103,7 @@ pub(crate) fn run(settings: &cli::Serve) -> anyhow::Result<()> {
             signals: signals.take(),
             renewal,
             log: log.sink(),
+            uploads: uploads.clone().map(|uploads| (uploads, number)),
             post: board.clone().map(|board| Post { board, thread: number }),
             admin: admin.next(),
             stop: Arc::clone(&stop),
@@ -146,6 +153,8 @@ struct Thread {
     /// The signal that certificates have changed.
     renewal: Option<Signals>,
     log: LogSink,
+    /// For files that come in, with the number of the thread.
+    uploads: Option<(receive::Common, usize)>,
     /// Where its numbers go, if anywhere.
     post: Option<Post>,
     /// Only one thread tells the numbers of all.
@@ -167,9 +176,17 @@ impl Thread {
             if let (Some(admin), Some(post)) = (self.admin, &self.post) {
                 drop(spawn(admin::answer_all(admin, Arc::clone(&post.board))));
             }
-            let (files_max, thresholds) = (self.files_max, self.thresholds);
-            let server =
-                Server::new(&self.settings, root, files_max, thresholds, self.log, self.post);
+            let uploads = match &self.uploads {
+                Some((common, number)) => {
+                    let settings = &self.settings.receive;
+                    let part = common.for_thread(*number, &root, settings).await;
+                    Some(part.context("cannot open the staging folder")?)
+                }
+                None => None,
+            };
+            let (settings, thresholds) = (&self.settings, self.thresholds);
+            let files = (root, self.files_max);
+            let server = Server::new(settings, files, thresholds, self.log, self.post, uploads);
             let obeying = self.signals.map(|signals| spawn(stop::obey(signals, Arc::clone(&stop))));
             if let (Some(signals), Some(certificates)) =
                 (self.renewal, &self.listeners.certificates)
@@ -231,6 +248,20 @@ fn certificates(
     };
     let limit = Duration::from_secs(settings.limits.header_timeout_seconds);
     Certificates::read(&certificate, &key, limit).map(Some)
+}
+
+/// Makes ready for files that come in.
+fn uploads(settings: &cli::Serve, root: &Path) -> anyhow::Result<receive::Common> {
+    let receive = &settings.receive;
+    let open = settings.listen.iter().find(|address| !address.ip().is_loopback());
+    if let (Some(address), None, false) = (open, &receive.write_tokens, receive.write_without_token)
+    {
+        bail!(
+            "cannot let everybody write who reaches {address}: name a file of tokens with \
+             --write-tokens, or say --write-without-token if that is meant"
+        );
+    }
+    receive::Common::prepare(root, receive)
 }
 
 /// The folder to serve, resolved once: a link that is moved later is not followed.

@@ -16,6 +16,7 @@ use super::cache::FileCache;
 use super::connection::{self, Link};
 use super::desk::Desks;
 use super::log_writer::LogSink;
+use super::receive::Uploads;
 use super::seats::Seats;
 use super::stop::Stop;
 use super::tls::{self, Certificates, Complaints};
@@ -43,6 +44,8 @@ pub(crate) struct Server {
     pub(crate) head_limits: HeadLimits,
     pub(crate) policy: PathPolicy,
     pub(crate) times: Times,
+    /// None if nothing may be written.
+    pub(crate) uploads: Option<Uploads>,
     pub(crate) transfer_limits: Limits,
     pub(crate) thresholds: Thresholds,
     /// Bytes that may wait unsent in the kernel for one client.
@@ -83,11 +86,11 @@ impl Server {
     /// A server of the files below `root` that keeps `files_max` of them open.
     pub(crate) fn new(
         settings: &cli::Serve,
-        root: File,
-        files_max: usize,
+        (root, files_max): (File, usize),
         thresholds: Thresholds,
         log: LogSink,
         post: Option<Post>,
+        uploads: Option<Uploads>,
     ) -> Rc<Server> {
         let limits = settings.limits;
         let seconds = Duration::from_secs;
@@ -98,7 +101,8 @@ impl Server {
             cache: FileCache::new(root, files_max),
             log: logged.then(|| RefCell::new(AccessLog::new(settings.log_format, log))),
             head_limits: HeadLimits::for_head_bytes(limits.max_header_bytes),
-            policy: PathPolicy { hidden: settings.hidden },
+            policy: PathPolicy { hidden: settings.hidden, writable: settings.receive.writable },
+            uploads,
             times: Times {
                 head: seconds(limits.header_timeout_seconds),
                 idle: seconds(limits.idle_timeout_seconds),

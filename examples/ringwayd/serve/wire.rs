@@ -7,6 +7,8 @@ use ringway::Sink;
 use ringway::runtime::net::{Half, TcpStream};
 use ringway::tls::TlsStream;
 
+use super::connection::Link;
+
 /// A stream to a client.
 pub(crate) trait Wire: Sink + Sized {
     /// Whether the end of what is sent must be said.
@@ -14,6 +16,9 @@ pub(crate) trait Wire: Sink + Sized {
 
     /// The connection below: its options, its address, its room.
     fn tcp(&self) -> &TcpStream;
+
+    /// The same link, if nothing encrypts it.
+    fn as_plain(link: &mut Link<Self>) -> Option<&mut Link<TcpStream>>;
 
     /// Receives what is there; 0 at the end of the stream, `WouldBlock` if nothing is.
     fn try_receive(&mut self, into: &mut [u8]) -> io::Result<usize>;
@@ -37,6 +42,11 @@ impl Wire for TcpStream {
     #[inline]
     fn tcp(&self) -> &TcpStream {
         self
+    }
+
+    #[inline]
+    fn as_plain(link: &mut Link<Self>) -> Option<&mut Link<TcpStream>> {
+        Some(link)
     }
 
     #[inline]
@@ -68,6 +78,10 @@ impl Wire for TlsStream {
 
     fn tcp(&self) -> &TcpStream {
         TlsStream::tcp(self)
+    }
+
+    fn as_plain(_link: &mut Link<Self>) -> Option<&mut Link<TcpStream>> {
+        None
     }
 
     fn try_receive(&mut self, into: &mut [u8]) -> io::Result<usize> {

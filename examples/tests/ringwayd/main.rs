@@ -23,3 +23,6 @@ mod secure;
 mod stopping;
 mod thresholds;
 mod tls;
+mod uploads;
+mod uploads_curl;
+mod uploads_killed;
