@@ -14,13 +14,13 @@ fn seven_receivers_have_everything_while_the_eighth_still_stalls() {
     let good: Vec<_> = (0..7).map(|_| Receiver::answering(CREATED)).collect();
     let stalled = Receiver::start(|mut connection| {
         connection.head();
-        thread::sleep(Duration::from_secs(20));
+        thread::sleep(Duration::from_secs(120));
     });
     let mut arguments = files.names(&["a", "b"]);
     arguments.push("--to".to_owned());
     arguments.push(stalled.url(""));
     arguments.extend(good.iter().map(|receiver| receiver.url("")));
-    arguments.extend(["--idle-timeout-seconds", "15", "--retries", "0"].map(str::to_owned));
+    arguments.extend(["--idle-timeout-seconds", "100", "--retries", "0"].map(str::to_owned));
     let push = start(&arguments);
     wait_until("seven have both files", || {
         push.lines().iter().filter(|line| line["event"] == "delivered").count() == 14
