@@ -13,6 +13,7 @@ mod fan;
 mod getting;
 mod misbehaving;
 mod nginx;
+mod ours;
 mod receiver;
 mod run;
 mod secrets;
