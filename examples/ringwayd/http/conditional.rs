@@ -68,7 +68,7 @@ enum Comparison {
 }
 
 /// The preconditions of a request that writes, kept while its body comes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Conditions {
     if_match: Vec<Box<[u8]>>,
     if_none_match: Vec<Box<[u8]>>,

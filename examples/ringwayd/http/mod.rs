@@ -26,6 +26,7 @@ mod request;
 mod response;
 mod status;
 mod target;
+pub(crate) mod tus;
 pub(crate) mod upload;
 
 use std::io;
@@ -135,8 +136,11 @@ pub(crate) fn begin<'b>(
 ) -> Begun<'b> {
     let reply = Reply::to(request, date, out);
     Begun::Answered(match request.method {
-        Method::Options => reply.head(Status::NoContent, |head| head.allow(policy.writable)),
-        Method::NotAllowed | Method::Put => {
+        Method::Options if policy.writable => {
+            reply.head(Status::NoContent, |head| tus::announced(head.allow(true)))
+        }
+        Method::Options => reply.head(Status::NoContent, |head| head.allow(false)),
+        Method::NotAllowed | Method::Put | Method::Post | Method::Patch | Method::Delete => {
             let sentence = "Files here are for GET and HEAD.";
             reply.text(Status::MethodNotAllowed, sentence, |head| head.allow(policy.writable))
         }

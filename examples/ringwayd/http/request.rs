@@ -10,6 +10,7 @@ use std::mem::MaybeUninit;
 use super::fields::{Fields, Lines};
 use super::status::Status;
 use super::target;
+use super::tus;
 use super::upload::UploadFields;
 
 /// How large a request head may be.
@@ -85,8 +86,11 @@ pub(crate) enum Method {
     Get,
     Head,
     Options,
-    /// Served where files may be written.
+    /// Served where files may be written, like the three that follow.
     Put,
+    Post,
+    Patch,
+    Delete,
     /// A method of RFC 9110 or 5789 that no file here supports: 405.
     NotAllowed,
     /// A method that nobody here has heard of: 501.
@@ -156,7 +160,12 @@ fn try_parse<'b>(
     let fields = Fields::read(head.headers)?;
     let method = (method, Method::named(method));
     let mut request = accept(method, target, version, fields)?;
-    if request.method == Method::Put {
+    let brings = match request.method {
+        Method::Put | Method::Post | Method::Patch | Method::Delete => true,
+        Method::Head => tus::is_upload(request.origin),
+        _ => false,
+    };
+    if brings {
         request.upload = Some(Box::new(UploadFields::read(head.headers)?));
     }
     Ok(Some((request, consumed)))
@@ -213,7 +222,10 @@ impl Method {
             "HEAD" => Method::Head,
             "OPTIONS" => Method::Options,
             "PUT" => Method::Put,
-            "POST" | "DELETE" | "PATCH" | "TRACE" | "CONNECT" => Method::NotAllowed,
+            "POST" => Method::Post,
+            "PATCH" => Method::Patch,
+            "DELETE" => Method::Delete,
+            "TRACE" | "CONNECT" => Method::NotAllowed,
             _ => Method::NotImplemented,
         }
     }

@@ -25,9 +25,7 @@ pub(super) fn origin_form(method: Method, target: &str) -> Result<&str, Refusal>
     }
     match method {
         Method::NotAllowed | Method::NotImplemented => Ok(target),
-        Method::Get | Method::Head | Method::Options | Method::Put => {
-            Err((Status::BadRequest, "The request target is neither a path nor a URL."))
-        }
+        _ => Err((Status::BadRequest, "The request target is neither a path nor a URL.")),
     }
 }
 

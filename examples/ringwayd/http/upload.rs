@@ -4,9 +4,10 @@ use super::conditional::{self, Conditions};
 use super::facts::ETag;
 use super::integrity::Digest;
 use super::path::{PathPolicy, RelativePath};
-use super::request::{Body, Refusal, Request, Version};
+use super::request::{Body, Method, Refusal, Request, Version};
 use super::response::{Head, Persistence};
 use super::status::Status;
+use super::tus::TusFields;
 use super::{Answer, DRAINED_BODY_BYTES_MAX, Date, FileFacts};
 
 /// The fields that only such a request has; read for its methods alone, so that no other pays for it.
@@ -16,6 +17,7 @@ pub(crate) struct UploadFields<'b> {
     content_range: bool,
     content_encoding: Option<&'b [u8]>,
     digests: Vec<&'b [u8]>,
+    tus: TusFields<'b>,
 }
 
 impl<'b> UploadFields<'b> {
@@ -32,8 +34,17 @@ impl<'b> UploadFields<'b> {
             } else if is("authorization") && fields.authorization.replace(line.value).is_some() {
                 return Err((Status::BadRequest, "The Authorization field is repeated."));
             }
+            fields.tus.take(line.name, line.value);
         }
         Ok(fields)
+    }
+
+    pub(super) fn tus(&self) -> &TusFields<'b> {
+        &self.tus
+    }
+
+    pub(super) fn digests(&self) -> impl Iterator<Item = &'b [u8]> {
+        self.digests.iter().copied()
     }
 }
 
@@ -59,6 +70,7 @@ pub(crate) struct Sequel {
     /// The body if it was not read: thrown away if it is small, and else the connection ends.
     pub(crate) unread: Body,
     expects_continue: bool,
+    to_head: bool,
 }
 
 impl Sequel {
@@ -68,6 +80,7 @@ impl Sequel {
             keep_alive: request.keep_alive,
             unread: request.body,
             expects_continue: request.expects_continue,
+            to_head: request.method == Method::Head,
         }
     }
 
@@ -81,6 +94,11 @@ impl Sequel {
         Sequel { keep_alive: false, ..self }
     }
 
+    /// The answer describes its text and leaves it out.
+    pub(super) fn to_head(self) -> bool {
+        self.to_head
+    }
+
     fn drain_bytes(self) -> Option<u64> {
         match self.unread {
             Body::None => Some(0),
@@ -90,7 +108,7 @@ impl Sequel {
         }
     }
 
-    fn persistence(self) -> Persistence {
+    pub(super) fn persistence(self) -> Persistence {
         match (self.keep_alive && self.drain_bytes().is_some(), self.version) {
             (false, _) => Persistence::Close,
             (true, Version::Http10) => Persistence::Stated,
@@ -98,7 +116,7 @@ impl Sequel {
         }
     }
 
-    fn answer(self, status: Status) -> Answer {
+    pub(super) fn answer(self, status: Status) -> Answer {
         Answer {
             status,
             file: None,
@@ -152,12 +170,26 @@ pub(crate) fn judge(
 }
 
 impl Upload {
+    /// What a resumable upload comes to in the end.
+    pub(crate) fn of_path(path: Box<[u8]>, digests: Vec<Digest>) -> Upload {
+        Upload {
+            path,
+            body: Body::None,
+            digests,
+            conditions: Conditions::default(),
+            expects_continue: false,
+            version: Version::Http11,
+            keep_alive: true,
+        }
+    }
+
     pub(crate) fn sequel(&self) -> Sequel {
         Sequel {
             version: self.version,
             keep_alive: self.keep_alive,
             unread: self.body,
             expects_continue: self.expects_continue,
+            to_head: false,
         }
     }
 

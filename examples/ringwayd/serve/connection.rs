@@ -24,7 +24,7 @@ use super::receive;
 use super::seats::{Interrupt, Seat};
 use super::server::Server;
 use super::wire::Wire;
-use crate::http::{self, Method, Parsed, Status};
+use crate::http::{self, Parsed, Status};
 
 /// Requests that one client gets answered before the others have their turn.
 const ANSWERED_IN_A_ROW_MAX: u32 = 16;
@@ -153,8 +153,10 @@ async fn converse_until<W: Wire>(
             Parsed::Complete { mut request, consumed } => {
                 request.keep_alive &= !server.seats.stopping();
                 // Files come in by plain connections only: a body of TLS cannot be moved into one yet.
-                let upload = (request.method == Method::Put).then_some(server.uploads.as_ref());
-                if let (Some(uploads), true) = (upload.flatten(), W::as_plain(link).is_some()) {
+                if let Some(uploads) = &server.uploads
+                    && receive::Order::is_in(&request)
+                    && W::as_plain(link).is_some()
+                {
                     let order = receive::Order::of(&request, server, uploads, began);
                     drop(request);
                     incoming.consume(consumed);

@@ -26,3 +26,4 @@ mod tls;
 mod uploads;
 mod uploads_curl;
 mod uploads_killed;
+mod uploads_resumable;

@@ -80,10 +80,10 @@ fn expectations() {
 fn methods() {
     let method = |name: &str| parsed(&format!("{name} /x HTTP/1.1\r\nHost: a\r\n\r\n")).method;
     assert_eq!(method("OPTIONS"), Method::Options);
-    assert_eq!(method("DELETE"), Method::NotAllowed);
+    assert_eq!(method("DELETE"), Method::Delete);
     assert_eq!(method("get"), Method::NotImplemented);
     assert_eq!(parsed("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").origin, "*");
-    assert_eq!(parsed("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n").method, Method::NotAllowed);
+    assert_eq!(parsed("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n").method, Method::Delete);
 }
 
 #[test]

@@ -14,11 +14,13 @@
 //! | `staging` | the folder for files that are not whole yet |
 //! | `placing` | giving a file its name |
 //! | `body` | a chunked body as a source of a transfer |
+//! | `resumable` | uploads that can be gone on with: tus 1.0 |
 //! | `verify` | the thread that computes digests |
 //! | `tokens` | who may write |
 
 mod body;
 mod placing;
+mod resumable;
 mod staging;
 mod tokens;
 mod verify;
@@ -34,14 +36,16 @@ use ringway::{CancelToken, Incoming, Limits, ReceiveError, Received, transfer_fi
 
 use self::body::Chunks;
 use self::placing::{Failure, Place};
+use self::resumable::{Part, Record};
 use self::staging::Staged;
 pub(crate) use self::staging::{Common, Uploads};
 use super::connection::Link;
 use super::desk::Incoming as Desk;
 use super::exchange::{Caption, Ending, record_upload, send_all};
 use super::server::Server;
+use crate::http::tus::{self, Ask, Standing};
 use crate::http::upload::{self, CONTINUE, Sequel, Upload};
-use crate::http::{Body, FileFacts, Request, Status};
+use crate::http::{Answer, Body, Date, FileFacts, Method, Request, Status};
 
 /// How long a slow client has until its rate is judged.
 const RATE_GRACE: Duration = Duration::from_secs(10);
@@ -52,24 +56,42 @@ type Refusal = (Status, &'static str);
 /// A request that brings a file, taken out of the buffer that its body will need.
 #[derive(Debug)]
 pub(crate) struct Order {
-    upload: Result<Upload, Refusal>,
+    task: Task,
     sequel: Sequel,
     caption: Caption,
     began: Instant,
 }
 
+/// What is asked for, if it may be.
+#[derive(Debug)]
+enum Task {
+    Put(Result<Upload, Refusal>),
+    Resumable(Result<Ask, Refusal>),
+}
+
 impl Order {
+    /// Whether a request is one that is answered here.
+    pub(crate) fn is_in(request: &Request<'_>) -> bool {
+        request.method == Method::Put || tus::concerns(request)
+    }
+
     pub(crate) fn of(
         request: &Request<'_>,
         server: &Server,
         uploads: &Uploads,
         began: Instant,
     ) -> Order {
-        let upload = match uploads.tokens.admit(upload::bearer(request)) {
-            true => upload::judge(request, server.policy, uploads.body_bytes_max),
-            false => Err((Status::Unauthorized, "Writing here takes a token that is known.")),
+        let unknown = (Status::Unauthorized, "Writing here takes a token that is known.");
+        let admitted = match uploads.tokens.admit(upload::bearer(request)) {
+            true => Ok(()),
+            false => Err(unknown),
         };
-        Order { upload, sequel: Sequel::of(request), caption: Caption::of(request), began }
+        let (policy, most) = (server.policy, uploads.body_bytes_max);
+        let task = match request.method {
+            Method::Put => Task::Put(admitted.and_then(|()| upload::judge(request, policy, most))),
+            _ => Task::Resumable(admitted.and_then(|()| tus::judge(request, policy, most))),
+        };
+        Order { task, sequel: Sequel::of(request), caption: Caption::of(request), began }
     }
 }
 
@@ -92,30 +114,20 @@ pub(crate) async fn answer(
     token: &CancelToken,
     order: Order,
 ) -> Ending {
-    let Order { upload, sequel, caption, began } = order;
-    let (mut receipt, mut digests) = (None, Vec::new());
-    let outcome = match upload {
-        Err(refusal) => Outcome::Refused(refusal, sequel),
-        Ok(upload) => {
-            digests.clone_from(&upload.digests);
-            let under_way = UnderWay { server, uploads, link, desk, token, upload: &upload };
-            Box::pin(under_way.run(&mut receipt)).await
-        }
-    };
+    let Order { task, sequel, caption, began } = order;
+    let mut receipt = None;
     reply.clear();
-    let date = server.date();
-    let answer = match outcome {
-        Outcome::Stored { created, facts } => match facts {
-            Ok(facts) => {
-                let sequel = sequel.after_body();
-                upload::stored(sequel, created, &facts.etag, &digests, &date, reply)
-            }
-            Err(_) => {
-                let refusal = (Status::InternalServerError, "The file cannot be looked at.");
-                upload::refused(sequel.after_body(), refusal, &date, reply)
-            }
-        },
-        Outcome::Refused(refusal, sequel) => upload::refused(sequel, refusal, &date, reply),
+    let answer = match task {
+        Task::Put(Err(refusal)) => upload::refused(sequel, refusal, &server.date(), reply),
+        Task::Put(Ok(upload)) => {
+            let under_way = UnderWay { server, uploads, link, desk, token, upload: &upload };
+            let outcome = Box::pin(under_way.run(&mut receipt)).await;
+            told(&outcome, &upload, &server.date(), reply)
+        }
+        Task::Resumable(ask) => {
+            let going = Going { server, uploads, link, desk, token, sequel };
+            Box::pin(going.on(ask, &mut receipt, reply)).await
+        }
     };
     let head_bytes = reply.len() as u64 - answer.text_bytes;
     let sent = send_all(server, link, reply).await;
@@ -125,6 +137,71 @@ pub(crate) async fn answer(
         (false, _) => Ending::Cut,
         (true, true) => Ending::KeepAlive { drain_bytes: answer.drain_bytes },
         (true, false) => Ending::Linger,
+    }
+}
+
+/// Tells a client what came of its PUT.
+fn told(outcome: &Outcome, upload: &Upload, date: &Date, reply: &mut Vec<u8>) -> Answer {
+    let read = upload.sequel().after_body();
+    match outcome {
+        Outcome::Stored { created, facts: Ok(facts) } => {
+            upload::stored(read, *created, &facts.etag, &upload.digests, date, reply)
+        }
+        Outcome::Stored { facts: Err(_), .. } => {
+            let refusal = (Status::InternalServerError, "The file cannot be looked at.");
+            upload::refused(read, refusal, date, reply)
+        }
+        Outcome::Refused(refusal, sequel) => upload::refused(*sequel, *refusal, date, reply),
+    }
+}
+
+/// A request of a resumable upload and what it needs.
+struct Going<'a> {
+    server: &'a Rc<Server>,
+    uploads: &'a Uploads,
+    link: &'a mut Link,
+    desk: &'a mut Desk,
+    token: &'a CancelToken,
+    sequel: Sequel,
+}
+
+impl Going<'_> {
+    async fn on(
+        self,
+        ask: Result<Ask, Refusal>,
+        receipt: &mut Option<Received>,
+        reply: &mut Vec<u8>,
+    ) -> Answer {
+        let Going { server, uploads, link, desk, token, sequel } = self;
+        let unread = |refusal: Refusal| (refusal, sequel);
+        let outcome = match ask {
+            Err(refusal) => Err(unread(refusal)),
+            Ok(Ask::Create { path, length, metadata, digests }) => {
+                let record = Record::new(path, length, metadata, digests);
+                let made = uploads.create(server, record).await.map_err(unread);
+                made.map(|id| tus::created(sequel, &id, &server.date(), reply))
+            }
+            Ok(Ask::Tell(id)) => uploads.standing(&id).await.map_err(unread).map(|known| {
+                let (offset, record) = known;
+                let (length, metadata) = (record.length, &*record.metadata);
+                let standing = Standing { offset, length, metadata };
+                tus::told(sequel, &standing, &server.date(), reply)
+            }),
+            Ok(Ask::Append { id, offset, body, expects_continue }) => {
+                let part =
+                    Part { server, uploads, link, desk, token, id, offset, body, expects_continue };
+                let appended = part.append(sequel, receipt).await;
+                let read = sequel.after_body();
+                appended.map(|offset| tus::moved(read, Some(offset), &server.date(), reply))
+            }
+            Ok(Ask::Terminate(id)) => {
+                let ended = uploads.terminate(&id).await.map_err(unread);
+                ended.map(|()| tus::moved(sequel, None, &server.date(), reply))
+            }
+        };
+        outcome.unwrap_or_else(|(refusal, sequel)| {
+            tus::refused(sequel, refusal, &server.date(), reply)
+        })
     }
 }
 

@@ -27,14 +27,14 @@ pub(super) struct Placings {
 }
 
 impl Placings {
-    fn begin(&self, path: &[u8]) -> Option<Placing> {
+    pub(super) fn begin(&self, path: &[u8]) -> Option<Placing> {
         let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
         paths.insert(path.into()).then(|| Placing { placings: self.clone(), path: path.into() })
     }
 }
 
 /// One of them; over when it is dropped.
-struct Placing {
+pub(super) struct Placing {
     placings: Placings,
     path: Box<[u8]>,
 }

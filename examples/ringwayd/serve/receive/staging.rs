@@ -11,10 +11,14 @@ use anyhow::Context;
 use ringway::runtime::fs::{self, File, OpenOptions};
 
 use super::placing::Placings;
+use super::resumable;
 use super::tokens::Tokens;
 use super::verify::Verifier;
 use crate::cli::receive::{Overwrite, Receive};
 use crate::http::STAGING;
+
+/// Uploads that nobody went on with for this long are forgotten at the next start.
+const RESUMABLE_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What the uploads of one thread share.
 #[derive(Debug)]
@@ -108,7 +112,14 @@ impl Common {
 fn remove_left(folder: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_name().as_encoded_bytes().starts_with(b"put-") {
+        let name = entry.file_name();
+        let forgotten = || {
+            let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+            io::Result::Ok(age > RESUMABLE_KEPT)
+        };
+        let left = name.as_encoded_bytes().starts_with(b"put-")
+            || resumable::is_resumable(name.as_encoded_bytes()) && forgotten()?;
+        if left {
             std::fs::remove_file(entry.path())?;
         }
     }
@@ -120,6 +131,13 @@ fn remove_left(folder: &Path) -> io::Result<()> {
 pub(super) struct Staged {
     pub(super) file: File,
     name: String,
+}
+
+impl Staged {
+    /// One that was staged before.
+    pub(super) fn reopened(file: File, name: String) -> Staged {
+        Staged { file, name }
+    }
 }
 
 impl Uploads {
@@ -136,6 +154,22 @@ impl Uploads {
     pub(super) async fn discard(&self, staged: Staged) {
         // If it cannot be removed now, the next start does it.
         _ = fs::remove_in(&self.folder, &staged.name).await;
+    }
+
+    /// Opens a file that was staged before.
+    pub(super) async fn open_staged(&self, name: &str, write: bool) -> io::Result<File> {
+        resumable::reopening(write).open_in(&self.folder, name).await
+    }
+
+    /// Gives a staged file another name in the same folder, replacing what has it.
+    pub(super) async fn restage(&self, staged: &mut Staged, name: String) -> io::Result<()> {
+        fs::rename_in((&self.folder, &staged.name), (&self.folder, &name), true).await?;
+        staged.name = name;
+        if self.sync { self.folder.sync_all().await } else { Ok(()) }
+    }
+
+    pub(super) fn folder(&self) -> &File {
+        &self.folder
     }
 
     /// Gives a file a name in another folder.
