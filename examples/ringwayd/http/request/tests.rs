@@ -83,7 +83,7 @@ fn methods() {
     assert_eq!(method("DELETE"), Method::Delete);
     assert_eq!(method("get"), Method::NotImplemented);
     assert_eq!(parsed("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").origin, "*");
-    assert_eq!(parsed("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n").method, Method::Delete);
+    assert_eq!(parsed("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n").method, Method::NotAllowed);
 }
 
 #[test]
