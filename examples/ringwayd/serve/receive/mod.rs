@@ -159,7 +159,7 @@ fn told(outcome: &Outcome, upload: &Upload, date: &Date, reply: &mut Vec<u8>) ->
 struct Going<'a> {
     server: &'a Rc<Server>,
     uploads: &'a Uploads,
-    link: &'a mut Link,
+    link: &'a mut Link<TcpStream>,
     desk: &'a mut Desk,
     token: &'a CancelToken,
     sequel: Sequel,

@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use ringway::receive::Origin;
 use ringway::runtime::fs::{self, File, OpenOptions};
+use ringway::runtime::net::TcpStream;
 use ringway::{CancelToken, Incoming, Limits, Received, transfer_file};
 use serde_json::{Value, json};
 
@@ -208,7 +209,7 @@ impl Uploads {
 pub(super) struct Part<'a> {
     pub(super) server: &'a Rc<Server>,
     pub(super) uploads: &'a Uploads,
-    pub(super) link: &'a mut Link,
+    pub(super) link: &'a mut Link<TcpStream>,
     pub(super) desk: &'a mut Desk,
     pub(super) token: &'a CancelToken,
     pub(super) id: UploadId,
