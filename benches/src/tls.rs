@@ -98,16 +98,18 @@ struct Told {
 /// A name is unknown, or a trial failed: wrong bytes fail the whole run.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let suites = chosen(SUITES, &options.suites, |suite| suite.name)?;
-    let arms = chosen(ARMS, &options.arms, |arm| arm.name)?;
+    let mut arms = chosen(ARMS, &options.arms, |arm| arm.name)?;
+    arms.retain(|arm| !arm.hidden || options.arms.iter().any(|name| name == arm.name));
     let directory = data::directory(options.data_dir.as_deref())?;
     let machine = Machine::look(&directory)?;
     println!("{}\n", table::heading(&machine));
     pin_to(machine.receiver_cpu)?;
     let folder = tempfile::tempdir_in(&directory)?;
+    let large = options.mebibytes * MIB;
     let stage = Stage {
         certificate: Certificate::make(folder.path())?,
-        small: DataFile::create_named(&folder.path().join("small"), 48 * MIB + 4321, 1)?,
-        large: DataFile::create_named(&folder.path().join("large"), options.mebibytes * MIB, 2)?,
+        small: DataFile::create_named(&folder.path().join("small"), large.min(48 * MIB) + 4321, 1)?,
+        large: DataFile::create_named(&folder.path().join("large"), large, 2)?,
         cpu: machine.sender_cpu,
     };
     let time = Duration::from_secs(options.seconds_budget) / u32::try_from(suites.len())?;

@@ -26,6 +26,8 @@ pub(crate) struct Arm {
     /// One line for the reader.
     pub(crate) about: &'static str,
     pub(crate) sends: Sends,
+    /// Runs only when named: it exists for the harness's own tests.
+    pub(crate) hidden: bool,
     way: Way,
 }
 
@@ -41,14 +43,28 @@ pub(crate) enum Sends {
 enum Way {
     Ours,
     Copy,
-    Blocking,
+    Blocking(Fault),
     #[cfg(feature = "peers")]
     Tokio(fn(File, TcpStream, Arc<ServerConfig>) -> Result<Usage>),
     Cipher,
 }
 
+/// What is wrong with what is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Nothing,
+    WrongByte,
+    Short,
+    /// The end is not announced.
+    Cut,
+}
+
+const fn hidden(name: &'static str, about: &'static str, fault: Fault) -> Arm {
+    Arm { hidden: true, ..sealed(name, about, Way::Blocking(fault)) }
+}
+
 const fn sealed(name: &'static str, about: &'static str, way: Way) -> Arm {
-    Arm { name, about, sends: Sends::Sealed, way }
+    Arm { name, about, sends: Sends::Sealed, hidden: false, way }
 }
 
 /// What the others are compared with.
@@ -63,7 +79,7 @@ pub(crate) const ARMS: &[Arm] = &[
     sealed(
         "rustls-64k",
         "blocking std sockets: pread 64 KiB, write to rustls, which writes",
-        Way::Blocking,
+        Way::Blocking(Fault::Nothing),
     ),
     #[cfg(feature = "peers")]
     sealed(
@@ -81,14 +97,19 @@ pub(crate) const ARMS: &[Arm] = &[
         name: COPY,
         about: "transfer_file to a TcpStream by Route::Copy: no TLS",
         sends: Sends::Plain,
+        hidden: false,
         way: Way::Copy,
     },
     Arm {
         name: CIPHER,
         about: "AWS-LC seals as many records in place; no file, no socket",
         sends: Sends::Nothing,
+        hidden: false,
         way: Way::Cipher,
     },
+    hidden("broken-byte", "one byte of the file is wrong", Fault::WrongByte),
+    hidden("broken-short", "the last byte is missing", Fault::Short),
+    hidden("broken-cut", "the end is not announced", Fault::Cut),
 ];
 
 impl Arm {
@@ -103,7 +124,7 @@ impl Arm {
         match &self.way {
             Way::Ours => ours(file, socket, config),
             Way::Copy => plain_copy(file, socket),
-            Way::Blocking => blocking(&file, socket, config),
+            Way::Blocking(fault) => blocking(&file, socket, config, *fault),
             #[cfg(feature = "peers")]
             Way::Tokio(send) => send(file, socket, config),
             Way::Cipher => {
@@ -152,7 +173,12 @@ fn plain_copy(file: File, socket: TcpStream) -> Result<Usage> {
 /// What everybody reads at a time, in bytes.
 const CHUNK: usize = 64 * 1024;
 
-fn blocking(file: &File, mut socket: TcpStream, config: Arc<ServerConfig>) -> Result<Usage> {
+fn blocking(
+    file: &File,
+    mut socket: TcpStream,
+    config: Arc<ServerConfig>,
+    fault: Fault,
+) -> Result<Usage> {
     let mut connection = ServerConnection::new(config)?;
     while connection.is_handshaking() || connection.wants_write() {
         connection.complete_io(&mut socket).context("no handshake")?;
@@ -165,15 +191,29 @@ fn blocking(file: &File, mut socket: TcpStream, config: Arc<ServerConfig>) -> Re
         if read == 0 {
             break;
         }
-        stream.write_all(&buffer[..read])?;
+        let bytes = spoiled(&mut buffer[..read], fault);
+        stream.write_all(bytes)?;
         offset += read as u64;
     }
-    connection.send_close_notify();
+    if fault != Fault::Cut {
+        connection.send_close_notify();
+    }
     while connection.wants_write() {
         connection.write_tls(&mut socket)?;
     }
     confirmed(&socket)?;
     Ok(start.used())
+}
+
+/// What is really sent of a part of the file.
+fn spoiled(part: &mut [u8], fault: Fault) -> &[u8] {
+    match fault {
+        Fault::WrongByte => part[part.len() / 2] ^= 1,
+        // Only the last part is not a whole one.
+        Fault::Short if part.len() < CHUNK => return &part[..part.len() - 1],
+        Fault::Short | Fault::Cut | Fault::Nothing => {}
+    }
+    part
 }
 
 /// Waits until the other side has taken everything and closed.

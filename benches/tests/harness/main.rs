@@ -8,3 +8,4 @@ mod files;
 mod leftovers;
 mod servers;
 mod support;
+mod tls;
