@@ -81,17 +81,15 @@ fn what_is_processed_has_one_route() {
 }
 
 #[test]
-fn what_is_processed_goes_over_tls_too_but_by_reference_only_where_the_kernel_seals() {
+fn what_is_processed_is_sealed_over_tls_and_refused_where_the_kernel_seals() {
     let processed = Wishes { processed: true, ..ANY };
     let sealed = Encryption::Registered { no_kernel_tls: "the kernel has none" };
     let library = Encryption::Library { because: "TLS 1.2" };
-    for (encryption, when) in [
-        (sealed, Overwritable::OnReturn),
-        (library, Overwritable::OnReturn),
-        (Encryption::KernelTls, Overwritable::Unknowable),
-    ] {
+    for encryption in [sealed, library] {
         let plan = decide(FILE, SinkKind::Tls(encryption), processed).unwrap();
         assert_eq!((plan.route, plan.reason), (Route::Mapped, Reason::Processed));
-        assert_eq!(plan.overwritable, when, "{encryption:?}");
+        assert_eq!(plan.overwritable, Overwritable::OnReturn, "{encryption:?}");
     }
+    let kernel = SinkKind::Tls(Encryption::KernelTls);
+    assert_eq!(decide(FILE, kernel, processed), Err(Refusal::ProcessingKernelSealed));
 }

@@ -234,7 +234,7 @@ impl<'a> Start<'a> {
     }
 
     fn addresses(&self) -> usize {
-        let asked = self.arguments.iter().filter(|argument| argument.ends_with("-listen")).count();
+        let asked = self.arguments.iter().filter(|argument| listens(argument)).count();
         asked.max(1)
     }
 
@@ -252,7 +252,7 @@ impl<'a> Start<'a> {
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(self.program);
         command.arg("serve").arg("--root").arg(self.root).args(self.arguments);
-        if !self.arguments.iter().any(|argument| argument.ends_with("-listen")) {
+        if !self.arguments.iter().any(|argument| listens(argument)) {
             command.args(["--listen", "127.0.0.1:0"]);
         }
         if let Some(user) = self.user {
@@ -261,4 +261,9 @@ impl<'a> Start<'a> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
+}
+
+/// Whether this option names an address to serve on.
+fn listens(argument: &str) -> bool {
+    matches!(argument, "--listen" | "--tls-listen")
 }

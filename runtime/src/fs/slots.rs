@@ -37,6 +37,7 @@ impl File {
     /// use ringway_runtime::{Slots, fs::File, lease};
     ///
     /// let file = File::open("Cargo.toml").await?;
+    /// # std::fs::read("Cargo.toml")?; // So that it is in memory.
     /// let mut lease = lease(4096).await?;
     /// let slots = Slots { start: 0, gap: 1, room: 4, tail: 0 };
     /// file.try_read_slots(&mut lease, &slots, 0, 8, 0)?;

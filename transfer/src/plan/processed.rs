@@ -1,8 +1,8 @@
 //! The plan of a body that a processor looks at: one route, and what it may do.
 
 use super::{
-    Capabilities, Consistency, DirectIo, Mode, Plan, Reason, Refusal, Route, SinkFacts,
-    SourceFacts, Wishes, choose_mode, overwritable,
+    Capabilities, Consistency, DirectIo, Encryption, Mode, Plan, Reason, Refusal, Route, SinkFacts,
+    SinkKind, SourceFacts, Wishes, choose_mode, overwritable,
 };
 
 /// The plan where there is a processor.
@@ -18,6 +18,10 @@ pub(super) fn plan(
     }
     if wishes.forbidden.contains(Route::Mapped) {
         return Err(Refusal::ProcessingForbidden);
+    }
+    // The route does not yet listen for what the peer asks of a session that the kernel seals.
+    if sink.kind == SinkKind::Tls(Encryption::KernelTls) {
+        return Err(Refusal::ProcessingKernelSealed);
     }
     if wishes.mode == Some(Mode::Ring) {
         return Err(Refusal::ProcessedInline);

@@ -29,6 +29,7 @@ pub(super) fn copied(file: File, socket: TcpStream, config: Arc<ServerConfig>) -
 }
 
 /// The cheapest for a file that is hot, and a stop of the loop for one that is not.
+#[expect(clippy::needless_pass_by_value, reason = "both ways have one type")]
 pub(super) fn read_on_the_loop(
     file: File,
     socket: TcpStream,
