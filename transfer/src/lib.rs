@@ -85,7 +85,7 @@ pub use receive::{Decoded, Incoming, Origin, Receive, ReceiveError, Received};
 pub use route::Work;
 pub use sink::Sink;
 pub use source::{FileSlice, Parts, Source};
-pub use transfer::{Ended, Progressed, Transfer, transfer_file};
+pub use transfer::{Ended, Progressed, Setting, Transfer, UnderWay, transfer_file};
 
 /// The runtime that a transfer runs on: rings, files, sockets, pools, time.
 pub use ringway_runtime as runtime;

@@ -71,20 +71,25 @@ pub struct Limits {
     pub peer_timeout: Option<Duration>,
 }
 
+impl Limits {
+    /// The default of every field.
+    pub const DEFAULT: Self = Self {
+        quantum_bytes: MIB,
+        pipe_bytes: MIB,
+        pipes_max: 2,
+        copy_batch_bytes: 256 * KIB,
+        seal_batch_bytes: 1028 * KIB,
+        segments_max: 64,
+        parts_max: 1024,
+        stall_hold: Duration::from_millis(20),
+        residency_age: Duration::from_millis(10),
+        peer_timeout: Some(Duration::from_secs(60)),
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            quantum_bytes: MIB,
-            pipe_bytes: MIB,
-            pipes_max: 2,
-            copy_batch_bytes: 256 * KIB,
-            seal_batch_bytes: 1028 * KIB,
-            segments_max: 64,
-            parts_max: 1024,
-            stall_hold: Duration::from_millis(20),
-            residency_age: Duration::from_millis(10),
-            peer_timeout: Some(Duration::from_secs(60)),
-        }
+        Self::DEFAULT
     }
 }
 
@@ -279,21 +284,26 @@ pub struct Thresholds {
     pub reserve_min_bytes: u64,
 }
 
+impl Thresholds {
+    /// The default of every field.
+    pub const DEFAULT: Self = Self {
+        copy_max_bytes: 4 * KIB,
+        cold_copy_max_bytes: 16 * KIB,
+        gather_max_bytes: 16 * KIB,
+        sendfile_max_bytes: 64 * KIB,
+        cork_max_bytes: 64 * KIB,
+        pipe_min_bytes: 64 * KIB,
+        worker_pipe_min_bytes: 256 * KIB,
+        reference_min_bytes: 4 * KIB,
+        receive_copy_max_bytes: 64 * KIB,
+        receive_batch_min_bytes: 256 * KIB,
+        reserve_min_bytes: MIB,
+    };
+}
+
 impl Default for Thresholds {
     fn default() -> Self {
-        Self {
-            copy_max_bytes: 4 * KIB,
-            cold_copy_max_bytes: 16 * KIB,
-            gather_max_bytes: 16 * KIB,
-            sendfile_max_bytes: 64 * KIB,
-            cork_max_bytes: 64 * KIB,
-            pipe_min_bytes: 64 * KIB,
-            worker_pipe_min_bytes: 256 * KIB,
-            reference_min_bytes: 4 * KIB,
-            receive_copy_max_bytes: 64 * KIB,
-            receive_batch_min_bytes: 256 * KIB,
-            reserve_min_bytes: MIB,
-        }
+        Self::DEFAULT
     }
 }
 

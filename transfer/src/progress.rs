@@ -239,6 +239,15 @@ impl Progress {
         self.accept(n)
     }
 
+    /// Records that the socket has the first `n` bytes already, before anything else is reported;
+    /// more than there are means all of them.
+    pub fn skip(&mut self, n: u64) {
+        let moved = self.head.advance(&self.extents, n);
+        self.tail = self.head;
+        self.accepted.add(moved);
+        self.read = self.read.saturating_add(moved.file);
+    }
+
     /// Records that everything staged was thrown away; it will be read again. Returns how many of
     /// those bytes came from a file.
     pub fn rewind(&mut self) -> u64 {

@@ -70,7 +70,7 @@ pub struct Receipt {
     /// Zero-copy sends that the kernel copied after all.
     pub zero_copy_copied: u64,
     /// The first source that changed between start and end, if one did.
-    pub source_changed: Option<Change>,
+    pub source_changed: Option<Box<Change>>,
     /// What processing did, where there was a processor.
     pub processed: Option<Box<Processed>>,
 }
@@ -359,7 +359,7 @@ mod tests {
             records: 2,
             half_sent_bytes: 1000,
             held_back: Duration::from_secs(2),
-            source_changed: before.change_to(after),
+            source_changed: before.change_to(after).map(Box::new),
             ..receipt(5)
         };
         told.note_fallback("plain buffer", "RLIMIT_MEMLOCK");

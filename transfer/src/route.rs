@@ -19,7 +19,7 @@ use ringway_runtime::net::Stream;
 use crate::error::{ErrorKind, Misstep, Refusal, Side, TransferError, Truncated};
 use crate::limits::{Limits, Thresholds};
 use crate::pace::{Allowance, Pace};
-use crate::plan::{Plan, Residency, Route, SinkFacts, Wishes};
+use crate::plan::{Plan, Residency, Route, SinkFacts, SourceFacts, Wishes};
 use crate::progress::Progress;
 use crate::receipt::Receipt;
 use crate::sink::Sink;
@@ -74,14 +74,32 @@ pub(crate) async fn drive(run: &mut Run<'_>) -> Result<(), TransferError> {
     outcome
 }
 
+/// The outcome of a transfer, with its account.
+pub(crate) fn concluded(
+    receipt: Receipt,
+    outcome: Result<(), TransferError>,
+) -> Result<Receipt, TransferError> {
+    match outcome {
+        Ok(()) => {
+            tracing::debug!(%receipt, "a transfer is done");
+            Ok(receipt)
+        }
+        Err(error) => {
+            let error = error.with_receipt(receipt);
+            tracing::debug!(%error, "a transfer failed");
+            Err(error)
+        }
+    }
+}
+
 /// The capacity that a pipe would have now, for the plan; 0 if there is none to be had.
 pub(crate) fn pipe_bytes(
-    body: &Body,
+    source: &SourceFacts,
     sink: &SinkFacts,
     wishes: &Wishes,
     thresholds: &Thresholds,
 ) -> u64 {
-    let may_splice = sink.takes_file_bytes() && body.facts.file_bytes > thresholds.copy_max_bytes
+    let may_splice = sink.takes_file_bytes() && source.file_bytes > thresholds.copy_max_bytes
         || wishes.route == Some(Route::Splice)
         || wishes.forbidden.contains(Route::Copy);
     if !may_splice {
@@ -91,7 +109,7 @@ pub(crate) fn pipe_bytes(
     match runtime::lend_pipe() {
         Ok(Ok(pipe)) => pipe.capacity() as u64,
         // sendfile(2) brings a small pipe of its own, which is good enough for what is resident.
-        Ok(Err(_)) if body.facts.residency == Residency::Resident => thresholds.pipe_min_bytes,
+        Ok(Err(_)) if source.residency == Residency::Resident => thresholds.pipe_min_bytes,
         Ok(Err(_)) | Err(_) => 0,
     }
 }
@@ -116,19 +134,9 @@ impl Run<'_> {
         receipt.discarded_bytes = self.progress.discarded();
         receipt.held_back = self.pace.as_ref().map_or(Duration::ZERO, Pace::held_back);
         receipt.zero_copy_copied = self.stream.zero_copy_copied() - copied_before;
-        receipt.source_changed = self.body.change();
+        receipt.source_changed = self.body.change().map(Box::new);
         receipt.duration = self.watch.elapsed();
-        match outcome {
-            Ok(()) => {
-                tracing::debug!(receipt = %self.receipt, "a transfer is done");
-                Ok(self.receipt)
-            }
-            Err(error) => {
-                let error = error.with_receipt(self.receipt);
-                tracing::debug!(%error, "a transfer failed");
-                Err(error)
-            }
-        }
+        concluded(self.receipt, outcome)
     }
 
     /// One client takes one quantum at a time: after it, the others have their turn.

@@ -264,8 +264,7 @@ impl Body {
         };
     }
 
-    /// Whether the first quantum is in memory. Only asked where the answer changes the plan: what is
-    /// copied tries to read what is resident, and sees for itself.
+    /// Whether the first quantum is in memory, asked where it matters.
     fn first_residency(
         &self,
         extents: &[Extent],
@@ -273,14 +272,7 @@ impl Body {
         limits: &Limits,
         at: &Thresholds,
     ) -> Residency {
-        let facts = &self.facts;
-        let must_splice =
-            wishes.route == Some(Route::Splice) || wishes.forbidden.contains(Route::Copy);
-        let decides = (facts.file_bytes > at.copy_max_bytes || must_splice)
-            && wishes.mode.is_none()
-            && wishes.consistency == Consistency::Shared
-            && matches!(facts.filesystem, Filesystem::Local | Filesystem::Unknown)
-            && facts.direct_io == DirectIo::No;
+        let decides = residency_matters(&self.facts, wishes, at);
         let first = extents
             .iter()
             .position(|extent| matches!(extent, Extent::File { .. }) && extent.len() > 0);
@@ -301,11 +293,7 @@ impl Body {
         limits: &Limits,
     ) -> Residency {
         let ask = |file: &File| file.residency_lately(offset, len, limits.residency_age);
-        match self.file(part).map(ask) {
-            Some(fs::Residency::Resident) => Residency::Resident,
-            Some(fs::Residency::Cold) => Residency::Cold,
-            Some(fs::Residency::Unknown) | None => Residency::Unknown,
-        }
+        self.file(part).map_or(Residency::Unknown, |file| residency_of(ask(file)))
     }
 
     /// The file of a part.
@@ -353,6 +341,25 @@ async fn read_generated(file: &File) -> io::Result<Vec<u8>> {
     }
 }
 
+/// Whether the plan changes with what is in memory. What is copied tries to read what is resident, and
+/// sees for itself.
+pub(crate) fn residency_matters(facts: &SourceFacts, wishes: &Wishes, at: &Thresholds) -> bool {
+    let must_splice = wishes.route == Some(Route::Splice) || wishes.forbidden.contains(Route::Copy);
+    (facts.file_bytes > at.copy_max_bytes || must_splice)
+        && wishes.mode.is_none()
+        && wishes.consistency == Consistency::Shared
+        && matches!(facts.filesystem, Filesystem::Local | Filesystem::Unknown)
+        && facts.direct_io == DirectIo::No
+}
+
+pub(crate) fn residency_of(found: fs::Residency) -> Residency {
+    match found {
+        fs::Residency::Resident => Residency::Resident,
+        fs::Residency::Cold => Residency::Cold,
+        fs::Residency::Unknown => Residency::Unknown,
+    }
+}
+
 pub(crate) fn class_of(system: FileSystem) -> Filesystem {
     match system {
         FileSystem::Local => Filesystem::Local,
@@ -385,7 +392,7 @@ fn direct_io(direct: bool, range: &Range<u64>) -> DirectIo {
     }
 }
 
-fn stamp(metadata: &fs::Metadata) -> FileStamp {
+pub(crate) fn stamp(metadata: &fs::Metadata) -> FileStamp {
     let time = |time: std::time::Duration| {
         (i64::try_from(time.as_secs()).unwrap_or(i64::MAX), time.subsec_nanos())
     };

@@ -300,7 +300,7 @@ fn transfers_that_nobody_polls_hold_up_nobody() {
             let transfer = transfer_file(&file, stream).mode(Mode::Hybrid);
             let mut transfer = transfer.into_future();
             std::future::poll_fn(|context| {
-                let _ = transfer.as_mut().poll(context);
+                let _ = std::pin::Pin::new(&mut transfer).poll(context);
                 std::task::Poll::Ready(())
             })
             .await;

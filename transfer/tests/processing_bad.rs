@@ -271,7 +271,7 @@ async fn drop_everywhere(file: &File, consistency: Consistency, keeps_all: bool)
                     return std::task::Poll::Ready(None);
                 }
                 used += 1;
-                transfer.as_mut().poll(context).map(Some)
+                std::pin::Pin::new(&mut transfer).poll(context).map(Some)
             })
             .await
         };

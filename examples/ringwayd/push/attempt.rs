@@ -296,7 +296,7 @@ impl Attempt<'_> {
         // Now it has read everything, so what it has read is what the file was until now: routes that
         // send by reference would have sent what was written meanwhile.
         if self.version.has_changed() {
-            let how = receipt.and_then(|receipt| receipt.source_changed);
+            let how = receipt.and_then(|receipt| receipt.source_changed.as_deref().copied());
             let how = how.map_or("after the last byte had left".to_owned(), |how| how.to_string());
             return Err(Failure::SourceChanged(how));
         }

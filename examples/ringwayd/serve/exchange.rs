@@ -119,8 +119,8 @@ impl Exchange<'_, '_> {
             .bytes(std::mem::replace(reply, Vec::with_capacity(HEAD_USUAL)))
             .file_as_seen(&open.file, slice.start..slice.start + slice.len, open.seen);
         let outcome = transfer_file(parts, &mut link.stream)
-            .limits(self.server.transfer_limits.clone())
-            .thresholds(self.server.thresholds.clone())
+            .limits(&self.server.transfer_limits)
+            .thresholds(&self.server.thresholds)
             .cancel_token(self.token)
             .await;
         match outcome {
