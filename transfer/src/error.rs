@@ -9,7 +9,7 @@ mod refusal;
 use crate::limits::InvalidLimit;
 use crate::pace::TooSlow;
 use crate::process::{ProcessError, ProcessorFault};
-use crate::receipt::Receipt;
+use crate::receipt::{Change, Receipt};
 use crate::tls::TlsError;
 
 pub use counts::{LengthOverflow, Misstep, Truncated};
@@ -147,6 +147,8 @@ impl From<LengthOverflow> for TransferError {
 pub enum ErrorKind {
     /// The file ended before the promised length; all that it had may have been sent.
     Truncated(Truncated),
+    /// A file is not as the caller had seen it, and was to be sent only so.
+    SourceChanged(Box<Change>),
     /// The peer closed or reset the connection.
     PeerClosed { op: &'static str, errno: i32 },
     /// The peer took nothing for too long: `waited` here, or `None` by the kernel's own timer.
@@ -229,6 +231,9 @@ impl fmt::Display for ErrorKind {
             Self::Truncated(Truncated { expected, .. }) => {
                 write!(f, "the file ended before the {expected} bytes that were promised")
             }
+            Self::SourceChanged(ref change) => {
+                write!(f, "the file is not as it was seen: {change}")
+            }
             Self::PeerTimedOut { waited: None } => f.write_str("the connection timed out"),
             Self::PeerTimedOut { waited: Some(waited) } => {
                 write!(f, "the peer took nothing for {waited:?}")
@@ -268,6 +273,9 @@ impl ErrorKind {
                 Blame::File,
                 "close the connection, replace files by rename instead of shortening them",
             ),
+            Self::SourceChanged(_) => {
+                (Blame::File, "look at the file again, and announce what it has now")
+            }
             Self::PeerClosed { .. } => (Blame::Peer, "let the peer resume from the bytes it has"),
             Self::PeerTimedOut { .. } | Self::PeerUnreachable { .. } => {
                 (Blame::Peer, "retry later, or check the network on the way to the peer")

@@ -216,7 +216,7 @@ impl FileStamp {
 }
 
 /// A file that changed while it was being sent. [`Display`](fmt::Display) tells in what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Change {
     /// At the start.
     pub before: FileStamp,

@@ -152,6 +152,14 @@ impl Source {
         self.parts.iter().map(|part| !matches!(part, Part::Bytes(_))).collect()
     }
 
+    /// The first file that is not as the caller had seen it, if one was seen and can be looked at.
+    pub(crate) fn changed_since_seen(&self) -> Option<Change> {
+        self.parts.iter().find_map(|part| match part {
+            Part::Seen(file, _, seen) => change_since(seen, file),
+            Part::Bytes(_) | Part::File(..) | Part::Fixed(..) => None,
+        })
+    }
+
     /// Reads such files whole, so that the rest of the transfer sees memory.
     pub(crate) async fn read_generated(&mut self) -> Result<(), TransferError> {
         for part in self.parts.iter_mut().filter(|part| is_generated(part)) {
@@ -392,7 +400,12 @@ fn direct_io(direct: bool, range: &Range<u64>) -> DirectIo {
     }
 }
 
-pub(crate) fn stamp(metadata: &fs::Metadata) -> FileStamp {
+/// How a file differs from what was seen of it, by another look.
+pub(crate) fn change_since(seen: &fs::Metadata, file: &File) -> Option<Change> {
+    stamp(seen).change_to(stamp(&file.metadata().ok()?))
+}
+
+fn stamp(metadata: &fs::Metadata) -> FileStamp {
     let time = |time: std::time::Duration| {
         (i64::try_from(time.as_secs()).unwrap_or(i64::MAX), time.subsec_nanos())
     };

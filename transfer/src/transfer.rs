@@ -77,6 +77,7 @@ pub(crate) fn into_stream(source: Source, sink: &mut dyn Sink) -> Transfer<'_> {
         sink,
         wishes: Wishes::default(),
         consistency: None,
+        only_as_seen: false,
         limits: (&Limits::DEFAULT).into(),
         thresholds: (&Thresholds::DEFAULT).into(),
         token: None,
@@ -117,6 +118,7 @@ pub struct Transfer<'t> {
     wishes: Wishes,
     /// The caller's choice, if it made one.
     consistency: Option<Consistency>,
+    only_as_seen: bool,
     limits: Setting<'t, Limits>,
     thresholds: Setting<'t, Thresholds>,
     token: Option<CancelToken>,
@@ -180,6 +182,20 @@ impl<'t> Transfer<'t> {
     #[must_use]
     pub fn consistency(mut self, consistency: Consistency) -> Self {
         self.consistency = Some(consistency);
+        self
+    }
+
+    /// Sends nothing of a file that is not as the caller had seen it
+    /// ([`Parts::file_as_seen`](crate::Parts::file_as_seen)), so that a header made from that never
+    /// precedes other content: it fails with [`ErrorKind::SourceChanged`](crate::error::ErrorKind)
+    /// before the first byte.
+    ///
+    /// A small body that is copied is looked at after it was read and before it is sent. A longer one is
+    /// looked at when it starts, and [`Receipt::source_changed`](crate::Receipt) tells what was seen at
+    /// its end.
+    #[must_use]
+    pub fn only_as_seen(mut self) -> Self {
+        self.only_as_seen = true;
         self
     }
 

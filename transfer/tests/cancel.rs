@@ -117,7 +117,9 @@ fn a_transfer_that_ends_leaves_the_others_of_its_task_cancellable() {
         std::future::poll_fn(|context| {
             let _ = Pin::new(&mut late).poll(context);
             let outcome = std::pin::Pin::new(&mut first).poll(context);
-            if let Some(Poll::Ready(receipt)) = second.as_mut().map(|f| std::pin::Pin::new(f).poll(context)) {
+            if let Some(Poll::Ready(receipt)) =
+                second.as_mut().map(|f| std::pin::Pin::new(f).poll(context))
+            {
                 assert_eq!(receipt.unwrap().bytes, SHORT);
                 second = None;
                 tell.send(()).unwrap();

@@ -1,11 +1,11 @@
 //! The open-file cache of one thread: an open(2) saved per request, and never an outdated answer for
 //! longer than a second.
 //!
-//! Each use looks at the open file (fstat(2)). If anything about it has changed, and a file that lost
-//! its name to another has changed too (its link count is part of its status, and so of its change
-//! time), the name is opened again at once. What this does not show, like a folder on the way that
-//! was renamed, shows when the name is opened again, a second after the last time. The kernel
-//! confines each opening to the root.
+//! Each use looks at the open file (fstat(2)), here or in the transfer that sends it. If anything about
+//! it has changed, and a file that lost its name to another has changed too (its link count is part of
+//! its status, and so of its change time), the name is opened again at once. What this does not show,
+//! like a folder on the way that was renamed, shows when the name is opened again, a second after the
+//! last time. The kernel confines each opening to the root.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -38,7 +38,7 @@ pub(crate) struct FileCache {
 #[derive(Debug)]
 struct Entry {
     file: File,
-    state: FileState,
+    seen: Metadata,
     facts: FileFacts,
     name_checked: Instant,
     used: Instant,
@@ -51,6 +51,15 @@ pub(crate) struct OpenFile {
     pub(crate) facts: FileFacts,
     /// The look that the facts come from, which saves the transfer its own.
     pub(crate) seen: Metadata,
+}
+
+/// Who sees to it that an open file is still what was seen of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Looking {
+    /// The cache, before the answer is made.
+    Now,
+    /// Whoever uses the answer, before anything of it is sent.
+    Later,
 }
 
 /// What a path leads to.
@@ -88,11 +97,16 @@ impl FileCache {
     }
 
     /// Finds what a path names; a folder is looked at for its index only behind its slash.
-    pub(crate) async fn locate(&self, path: &RelativePath<'_>, now: Instant) -> Located {
+    pub(crate) async fn locate(
+        &self,
+        path: &RelativePath<'_>,
+        now: Instant,
+        looking: Looking,
+    ) -> Located {
         if path.trailing_slash() {
             return Box::pin(self.locate_in_folder(path, now)).await;
         }
-        if let Some(open) = self.kept(path.as_bytes(), now) {
+        if let Some(open) = self.kept(path.as_bytes(), now, looking) {
             return Located::File(open);
         }
         Box::pin(self.locate_anew(path, now)).await
@@ -139,7 +153,7 @@ impl FileCache {
 
     /// Opens a regular file, or takes the one that is open.
     async fn open(&self, path: &[u8], now: Instant) -> io::Result<OpenFile> {
-        match self.kept(path, now) {
+        match self.kept(path, now, Looking::Now) {
             Some(open) => Ok(open),
             None => self.open_and_keep(path, now).await,
         }
@@ -156,7 +170,7 @@ impl FileCache {
     }
 
     /// The file that is open, if its name can still be trusted.
-    fn kept(&self, path: &[u8], now: Instant) -> Option<OpenFile> {
+    fn kept(&self, path: &[u8], now: Instant, looking: Looking) -> Option<OpenFile> {
         let mut entries = self.entries.borrow_mut();
         let entry = entries.get_mut(path)?;
         if now.saturating_duration_since(entry.name_checked) >= NAME_TRUSTED {
@@ -164,12 +178,14 @@ impl FileCache {
             entry.name_checked = now;
             return None;
         }
-        let seen = entry.file.metadata().ok()?;
-        if state_of(&seen) != entry.state {
-            return None;
+        if looking == Looking::Now {
+            let seen = entry.file.metadata().ok()?;
+            if state_of(&seen) != state_of(&entry.seen) {
+                return None;
+            }
         }
         entry.used = now;
-        Some(OpenFile { file: entry.file.clone(), facts: entry.facts, seen })
+        Some(OpenFile { file: entry.file.clone(), facts: entry.facts, seen: entry.seen })
     }
 
     async fn open_anew(&self, path: &[u8]) -> io::Result<(File, Metadata)> {
@@ -195,15 +211,14 @@ impl FileCache {
     }
 
     fn keep(&self, path: &[u8], file: File, metadata: &Metadata, now: Instant) -> OpenFile {
-        let state = state_of(metadata);
-        let facts = FileFacts::new(&state, ContentType::of_path(path));
+        let facts = FileFacts::new(&state_of(metadata), ContentType::of_path(path));
         let open = OpenFile { file: file.clone(), facts, seen: *metadata };
         if self.files_max > 0 {
             let mut entries = self.entries.borrow_mut();
             if entries.len() >= self.files_max && !entries.contains_key(path) {
                 make_room(&mut entries);
             }
-            let entry = Entry { file, state, facts, name_checked: now, used: now };
+            let entry = Entry { file, seen: *metadata, facts, name_checked: now, used: now };
             entries.insert(path.into(), entry);
         }
         open
@@ -264,7 +279,7 @@ mod tests {
     /// Opens a path of a folder with two hundred files; gives the length of what it found.
     async fn len_of(cache: &FileCache, target: &str, now: Instant) -> Option<u64> {
         let path = RelativePath::resolve(target, PathPolicy::default()).unwrap();
-        match cache.locate(&path, now).await {
+        match cache.locate(&path, now, Looking::Now).await {
             Located::File(open) | Located::Index(open) => Some(open.facts.len),
             Located::Nothing(_) => None,
         }

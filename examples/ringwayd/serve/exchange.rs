@@ -11,12 +11,14 @@ use ringway::runtime::net::TcpStream;
 use ringway::{CancelToken, Mode, Parts, Receipt, Received, Route, TransferError, transfer_file};
 
 use super::admin::Answered;
-use super::cache::{Located, OpenFile};
+use super::cache::{Looking, OpenFile};
 use super::connection::Link;
 use super::server::Server;
 use super::wire::Wire;
 use crate::access_log::{Entry, RequestLine};
-use crate::http::{self, Answer, Begun, Body, FileSlice, Request, Status};
+use crate::http::{
+    self, Answer, Begun, Body, Date, FileSlice, Method, RelativePath, Request, Status,
+};
 
 /// Room for the head of a usual answer, in bytes: it then grows without being moved.
 const HEAD_USUAL: usize = 512;
@@ -58,6 +60,10 @@ impl Sent {
     pub(super) fn is_complete(&self) -> bool {
         self.failure.is_none()
     }
+
+    fn is_outdated(&self) -> bool {
+        self.failure.as_ref().is_some_and(|failure| failure.outdated)
+    }
 }
 
 /// Why an answer is not complete.
@@ -66,6 +72,8 @@ struct Failure {
     word: &'static str,
     /// Nothing has gone out, and it is not the client that is gone: it can still be told.
     can_be_told: bool,
+    /// Nothing has gone out, because the file is no longer what the head was made from.
+    outdated: bool,
 }
 
 impl Exchange<'_, '_> {
@@ -74,19 +82,12 @@ impl Exchange<'_, '_> {
         reply.clear();
         let Exchange { server, request, .. } = self;
         let date = server.date();
-        let (answer, located) = match http::begin(request, server.policy, &date, reply) {
-            Begun::Answered(answer) => (answer, None),
-            Begun::Open(path) => {
-                let located = server.cache.locate(&path, self.began).await;
-                let answer = http::answer(request, &path, located.found(), &date, reply);
-                (answer, Some(located))
+        let (answer, head_bytes, sent) = match http::begin(request, server.policy, &date, reply) {
+            Begun::Answered(answer) => {
+                let head_bytes = reply.len() as u64 - answer.text_bytes;
+                (answer, head_bytes, send_all(server, link, reply).await)
             }
-        };
-        let file = located.and_then(Located::into_file);
-        let head_bytes = reply.len() as u64 - answer.text_bytes;
-        let sent = match (answer.file, file) {
-            (Some(slice), Some(file)) => self.send_file(link, reply, &file, slice).await,
-            _ => send_all(server, link, reply).await,
+            Begun::Open(path) => self.answer_by_path(link, reply, &path, &date).await,
         };
         if sent.failure.as_ref().is_some_and(|failure| failure.can_be_told) {
             let refusal = (Status::InternalServerError, "The file cannot be sent.");
@@ -94,6 +95,43 @@ impl Exchange<'_, '_> {
         }
         self.log(link, answer.status, &sent, head_bytes);
         self.ending(&answer, &sent)
+    }
+
+    /// Answers with what a path names, from what was seen of it last if it is still so.
+    async fn answer_by_path<W: Wire>(
+        &self,
+        link: &mut Link<W>,
+        reply: &mut Vec<u8>,
+        path: &RelativePath<'_>,
+        date: &Date,
+    ) -> (Answer, u64, Sent) {
+        let Exchange { server, request, .. } = self;
+        // A transfer looks at its file anyway, before it sends anything.
+        let mut looking = match request.method {
+            Method::Get => Looking::Later,
+            _ => Looking::Now,
+        };
+        loop {
+            let located = server.cache.locate(path, self.began, looking).await;
+            reply.clear();
+            let answer = http::answer(request, path, located.found(), date, reply);
+            let head_bytes = reply.len() as u64 - answer.text_bytes;
+            let sent = match (answer.file, located.into_file()) {
+                (Some(slice), Some(file)) => {
+                    self.send_file(link, reply, &file, slice, looking).await
+                }
+                // An answer without the file, about a file that nobody has looked at.
+                (None, Some(_)) if looking == Looking::Later => {
+                    looking = Looking::Now;
+                    continue;
+                }
+                _ => send_all(server, link, reply).await,
+            };
+            if looking == Looking::Now || !sent.is_outdated() {
+                return (answer, head_bytes, sent);
+            }
+            looking = Looking::Now;
+        }
     }
 
     fn ending(&self, answer: &Answer, sent: &Sent) -> Ending {
@@ -112,21 +150,29 @@ impl Exchange<'_, '_> {
         reply: &mut Vec<u8>,
         open: &OpenFile,
         slice: FileSlice,
+        looking: Looking,
     ) -> Sent {
         // A transfer keeps its own time.
         link.seat.allow_all();
         let parts = Parts::new()
             .bytes(std::mem::replace(reply, Vec::with_capacity(HEAD_USUAL)))
             .file_as_seen(&open.file, slice.start..slice.start + slice.len, open.seen);
-        let outcome = transfer_file(parts, &mut link.stream)
+        let transfer = transfer_file(parts, &mut link.stream)
             .limits(&self.server.transfer_limits)
             .thresholds(&self.server.thresholds)
-            .cancel_token(self.token)
-            .await;
-        match outcome {
+            .cancel_token(self.token);
+        let transfer = match looking {
+            Looking::Later => transfer.only_as_seen(),
+            Looking::Now => transfer,
+        };
+        match transfer.await {
             Ok(receipt) => Sent { bytes: receipt.bytes, receipt: Some(receipt), failure: None },
             Err(error) => {
-                let failure = Failure { word: word(&error), can_be_told: can_be_told(&error) };
+                let failure = Failure {
+                    word: word(&error),
+                    can_be_told: can_be_told(&error),
+                    outdated: matches!(error.kind(), ErrorKind::SourceChanged(_)),
+                };
                 let receipt = error.receipt().cloned();
                 Sent { bytes: error.sent(), receipt, failure: Some(failure) }
             }
@@ -167,7 +213,7 @@ pub(super) async fn send_all<W: Wire>(server: &Server, link: &mut Link<W>, bytes
     let failed = |sent: usize, word| Sent {
         bytes: sent as u64,
         receipt: None,
-        failure: Some(Failure { word, can_be_told: false }),
+        failure: Some(Failure { word, can_be_told: false, outdated: false }),
     };
     let mut allowed = false;
     loop {
@@ -347,6 +393,7 @@ fn add(words: &mut String, what: &dyn fmt::Display) {
 fn word(error: &TransferError) -> &'static str {
     match error.kind() {
         ErrorKind::Truncated(_) | ErrorKind::InvalidRange { .. } => "truncated",
+        ErrorKind::SourceChanged(_) => "file-changed",
         ErrorKind::PeerClosed { .. } => "peer-closed",
         ErrorKind::PeerTimedOut { .. } | ErrorKind::PeerTooSlow(_) => "peer-timed-out",
         ErrorKind::PeerUnreachable { .. } => "peer-unreachable",

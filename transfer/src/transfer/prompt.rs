@@ -14,7 +14,7 @@ use ringway_runtime::fs::{File, FileKind, Metadata};
 use super::Transfer;
 use crate::cancel::CancelToken;
 use crate::error::errno::{EINVAL, EIO, EISDIR};
-use crate::error::{Side, TransferError};
+use crate::error::{ErrorKind, Side, TransferError};
 use crate::plan::{self, DirectIo, Filesystem, Mode, Plan, Residency, Route, SourceFacts, Wishes};
 use crate::receipt::Receipt;
 use crate::route::{self, to_len};
@@ -68,9 +68,6 @@ impl Transfer<'_> {
         receipt.memory_bytes = sent.min(small.before.len() as u64);
         receipt.file_bytes = sent - receipt.memory_bytes;
         receipt.zero_copy_copied = self.sink.stream().zero_copy_copied() - copied_before;
-        let now = small.file.metadata().ok();
-        let change = now.and_then(|now| source::stamp(&small.seen).change_to(source::stamp(&now)));
-        receipt.source_changed = change.map(Box::new);
         receipt.duration = started.elapsed();
         Prompt::Over(route::concluded(receipt, failure.map_or(Ok(()), Err)))
     }
@@ -148,6 +145,10 @@ impl Transfer<'_> {
             Ok(read) if read as u64 == small.len => {}
             Ok(_) | Err(_) => return Ok(0),
         }
+        // What is sent from here on was read before this look, so this is the last one.
+        if small.look(receipt) && self.only_as_seen {
+            return Err(changed(receipt));
+        }
         receipt.buffer_bytes = lease.capacity() as u64;
         receipt.buffer_registered = lease.is_registered();
         let pieces = [IoSlice::new(small.before), IoSlice::new(&lease)];
@@ -162,6 +163,9 @@ impl Transfer<'_> {
     fn sendfile_now(&self, small: &Small<'_>, receipt: &mut Receipt) -> Result<u64, TransferError> {
         let stream = self.sink.stream();
         let before = small.before.len() as u64;
+        if self.only_as_seen && small.look(receipt) {
+            return Err(changed(receipt));
+        }
         if before > 0 {
             let more = small.len <= self.thresholds.cork_max_bytes;
             match stream.try_send(&[IoSlice::new(small.before)], more) {
@@ -174,7 +178,10 @@ impl Transfer<'_> {
         // No longer than the internal pipe of sendfile(2), so it fits.
         let len = u32::try_from(small.len).unwrap_or(u32::MAX);
         match stream.try_sendfile(small.file.as_fd(), small.offset, len) {
-            Ok(sent) => Ok(before + u64::from(sent)),
+            Ok(sent) => {
+                small.look(receipt);
+                Ok(before + u64::from(sent))
+            }
             // The file's errors: the route meets them again, and may copy instead.
             Err(error) if matches!(error.raw_os_error(), Some(EINVAL | EIO | EISDIR)) => Ok(before),
             Err(error) => failed("sendfile", error, before).inspect_err(|_| self.sink.flush()),
@@ -183,9 +190,22 @@ impl Transfer<'_> {
 }
 
 impl Small<'_> {
+    /// Whether the file is another one than was seen, with the answer in the receipt.
+    fn look(&self, receipt: &mut Receipt) -> bool {
+        let change = source::change_since(&self.seen, self.file);
+        receipt.source_changed = change.map(Box::new);
+        receipt.source_changed.is_some()
+    }
+
     fn total(&self) -> u64 {
         self.before.len() as u64 + self.len
     }
+}
+
+/// Nothing is sent of a file that is another one.
+fn changed(receipt: &Receipt) -> TransferError {
+    let change = receipt.source_changed.clone().unwrap_or_default();
+    TransferError::new(ErrorKind::SourceChanged(change), 0)
 }
 
 /// What a failed call means after `sent` bytes: a full socket is the route's to wait for.

@@ -153,6 +153,11 @@ impl<'t> Transfer<'t> {
         was_file: &[bool],
     ) -> Result<Prepared<'t>, TransferError> {
         let before = |kind| TransferError::new(kind, 0);
+        if self.only_as_seen
+            && let Some(change) = self.source.changed_since_seen()
+        {
+            return Err(before(ErrorKind::SourceChanged(Box::new(change))));
+        }
         let valid = self.limits.check().and_then(|()| options.window_limits.check());
         valid.map_err(|invalid| before(ErrorKind::InvalidLimit(invalid)))?;
         let needed = options.seat.as_ref().and_then(Seat::processor).map(Processor::consistency);

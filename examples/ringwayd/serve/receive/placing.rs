@@ -17,6 +17,7 @@ use super::staging::{Staged, Uploads};
 use crate::cli::receive::Overwrite;
 use crate::http::upload::Upload;
 use crate::http::{FileFacts, Found, RelativePath, Status};
+use crate::serve::cache::Looking;
 use crate::serve::server::Server;
 
 /// Paths that are being given to a file now, by any thread. So two uploads whose conditions hold for
@@ -125,7 +126,7 @@ const FOLDER: Refusal = (Status::Conflict, "There is a folder of this name.");
 /// Whether something has the name, and may be replaced if so.
 async fn look(server: &Rc<Server>, uploads: &Uploads, upload: &Upload) -> Result<bool, Refusal> {
     let path = RelativePath::canonical(&upload.path);
-    let located = server.cache.locate(&path, Instant::now()).await;
+    let located = server.cache.locate(&path, Instant::now(), Looking::Now).await;
     let current: Option<&FileFacts> = match located.found() {
         Found::File(facts) => Some(facts),
         Found::Missing => None,
