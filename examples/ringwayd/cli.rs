@@ -147,7 +147,7 @@ pub(crate) struct Limits {
 
     /// Bytes that may wait in the kernel for a client that does not take them, from 16384 to
     /// 1073741824 (`TCP_NOTSENT_LOWAT`); what is on its way to the client comes on top.
-    #[arg(long, value_name = "BYTES", default_value_t = 131_072, value_parser = unsent_bytes())]
+    #[arg(long, value_name = "BYTES", default_value_t = 1_048_576, value_parser = unsent_bytes())]
     pub(crate) max_unsent_bytes: u32,
 }
 
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(serve.limits.send_timeout_seconds, 60);
         assert_eq!(serve.limits.drain_timeout_seconds, 30);
         assert_eq!(serve.limits.max_header_bytes, 16384);
-        assert_eq!(serve.limits.max_unsent_bytes, 131_072);
+        assert_eq!(serve.limits.max_unsent_bytes, 1_048_576);
     }
 
     #[test]

@@ -246,7 +246,10 @@ pub struct Thresholds {
     /// has been measured, so the default is the small body's.
     pub gather_max_bytes: u64,
     /// Up to this many bytes, the resident end of a body leaves by one sendfile(2) instead of two
-    /// splices. Default 64 KiB, which is what its internal pipe holds.
+    /// splices. Default 1 MiB.
+    ///
+    /// Measured with the daemon over loopback on 6.18, CPU µs per request: 256 KiB 21.6 by two splices
+    /// and 19.1 by sendfile, 1 MiB 45.0 and 44.4; and it holds no pipe while the peer takes its time.
     pub sendfile_max_bytes: u64,
     /// Memory that precedes at most this many bytes waits for them, so that they share packets; before
     /// a longer rest it leaves at once. Default 64 KiB.
@@ -290,7 +293,7 @@ impl Thresholds {
         copy_max_bytes: 4 * KIB,
         cold_copy_max_bytes: 16 * KIB,
         gather_max_bytes: 16 * KIB,
-        sendfile_max_bytes: 64 * KIB,
+        sendfile_max_bytes: MIB,
         cork_max_bytes: 64 * KIB,
         pipe_min_bytes: 64 * KIB,
         worker_pipe_min_bytes: 256 * KIB,

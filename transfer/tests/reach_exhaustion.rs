@@ -70,7 +70,7 @@ fn at_once(count: usize, len: u64) {
 #[test]
 fn a_user_without_pipe_pages_is_served_all_the_same() {
     as_ordinary_user("a_user_without_pipe_pages_is_served_all_the_same", 2, LIMIT, || {
-        const LEN: u64 = 300_001;
+        const LEN: u64 = 3_000_001;
         let (_folder, path) = own_file(FILE, LEN);
         // Another process of this user has all of the 64 MiB; here it is another ring.
         let greedy = Config { pipes_max: 100, pipe_bytes_max: 200 << 20, ..Config::default() };
@@ -138,7 +138,7 @@ fn a_user_without_locked_memory_gets_plain_buffers() {
 #[test]
 fn without_descriptors_for_pipes_transfers_complete() {
     as_ordinary_user("without_descriptors_for_pipes_transfers_complete", 4, LIMIT, || {
-        const LEN: u64 = 300_001;
+        const LEN: u64 = 3_000_001;
         let (_folder, path) = own_file(FILE, LEN);
         let file = open(&path);
         let runtime = support::runtime();

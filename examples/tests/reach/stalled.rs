@@ -15,7 +15,7 @@ const LARGE_BYTES: usize = 8 << 20;
 const BYTES_EACH_MAX: u64 = 16 << 10;
 /// The default of `--max-unsent-bytes`, which bounds what waits in the kernel. A send is cut only
 /// when it is full already, so the last one exceeds it by at most what one internal send takes.
-const UNSENT_BYTES_MAX: u64 = (128 << 10) + (64 << 10);
+const UNSENT_BYTES_MAX: u64 = (1 << 20) + (64 << 10);
 
 #[test]
 fn a_hundred_stalled_peers_cost_little() {

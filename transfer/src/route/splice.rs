@@ -294,8 +294,7 @@ impl Splicing {
     }
 }
 
-/// Whether what is left is so short that the pipe inside of sendfile(2) holds it: one call then does
-/// the work of two. Only at the end of a body, because sendfile(2) cannot cork.
+/// Whether what is left is so short that one sendfile(2) does the work of two splices for less. Only at the end of a body, because sendfile(2) cannot cork.
 fn ends_short(run: &Run<'_>, fill: Fill) -> bool {
     !run.plan.mode_fixed
         && fill.len <= run.thresholds.sendfile_max_bytes

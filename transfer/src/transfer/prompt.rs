@@ -98,9 +98,8 @@ impl Transfer<'_> {
         };
         let filesystem = source::class_of(file.file_system().ok()?);
         let len = range.end.checked_sub(range.start)?;
-        let most = self.limits.copy_batch_bytes.min(self.limits.quantum_bytes);
         if len == 0
-            || len.saturating_add(before.len() as u64) > most
+            || len.saturating_add(before.len() as u64) > self.limits.quantum_bytes
             || range.end > seen.len
             || seen.kind != FileKind::Regular
             || !matches!(filesystem, Filesystem::Local | Filesystem::Memory)
@@ -129,7 +128,7 @@ impl Transfer<'_> {
         let plan = plan::plan(&facts, &sink, &wishes, &host, &self.thresholds).ok()?;
         let at_once = plan.mode == Mode::Inline
             && match plan.route {
-                Route::Copy => true,
+                Route::Copy => facts.total_bytes <= self.limits.copy_batch_bytes,
                 Route::Splice => !plan.mode_fixed && len <= self.thresholds.sendfile_max_bytes,
                 _ => false,
             };
@@ -175,7 +174,6 @@ impl Transfer<'_> {
             }
         }
         receipt.sendfile_calls = 1;
-        // No longer than the internal pipe of sendfile(2), so it fits.
         let len = u32::try_from(small.len).unwrap_or(u32::MAX);
         match stream.try_sendfile(small.file.as_fd(), small.offset, len) {
             Ok(sent) => {

@@ -94,7 +94,7 @@ impl fmt::Debug for UnderWay<'_> {
 
 impl<'t> Transfer<'t> {
     async fn run(&mut self, begun: Begun) -> Result<Receipt, TransferError> {
-        let mut options = self.options.take().unwrap_or_default();
+        let mut options = self.options.take().map_or_else(Options::default, |options| *options);
         let watch = Watch::start(
             options.deadline.map(Deadline),
             options.floor.map(|(rate, grace)| Floor::new(rate, grace)),
