@@ -12,6 +12,7 @@
 //! | [`canary`] | a foreign, lost or repeated byte, and whose it is |
 //! | [`budget`] | a test that hangs |
 //! | [`bus`] | nothing by itself: it faults where the library does not contain it |
+//! | [`chaos`] | nothing by itself: it is the network in between, slow, cutting or lying |
 //! | [`peer`] | nothing by itself: it is the other end of the socket, slow, stalled or hostile |
 //!
 //! [`run_in_child`] gives a test a process of its own, which the first two need: they look at a whole
@@ -32,6 +33,7 @@ pub mod budget;
 pub mod bus;
 pub mod canary;
 pub mod census;
+pub mod chaos;
 pub mod child;
 pub mod peer;
 pub mod quarantine;
