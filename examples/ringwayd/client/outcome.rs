@@ -124,7 +124,11 @@ impl Failure {
     /// What an answer means that is no success.
     pub(crate) fn refused(reply: &Reply, now: SystemTime) -> Failure {
         let status = reply.head.status;
-        let remedy = retry::remedy(status, reply.head.field("retry-after"), now);
+        let mut remedy = retry::remedy(status, reply.head.field("retry-after"), now);
+        if status == 400 && reply.head.field("want-repr-digest").is_some() {
+            // What came was not what was sent (RFC 9530, section 4): the way is to blame.
+            remedy = Remedy::Later;
+        }
         let mut excerpt = reply.excerpt.clone();
         if let (300..=399, Some(place)) = (status, reply.head.field("location")) {
             // Not followed: what was given to one receiver is not meant for another.
