@@ -3,6 +3,7 @@
 pub(crate) mod get;
 pub(crate) mod push;
 pub(crate) mod receive;
+pub(crate) mod watch;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -12,6 +13,7 @@ use clap::builder::ArgPredicate;
 use clap::{Args, Parser, Subcommand};
 
 use crate::access_log::LogFormat;
+use crate::privileges::Identity;
 
 /// Pushes files over the network with io_uring, and copies as little as the kernel allows.
 #[derive(Debug, Parser)]
@@ -38,6 +40,13 @@ pub(crate) enum Command {
     /// these.
     #[command(verbatim_doc_comment)]
     Push(push::Push),
+    /// Pushes what appears in a folder to HTTP servers, and remembers over a kill what is to be done.
+    ///
+    /// Exit status: 0 it was ended in order; 1 it could not begin or go on; 2 the command line is wrong.
+    #[command(mut_arg("files", |files| files.hide(true)), verbatim_doc_comment)]
+    Watch(watch::Watch),
+    /// Tells what `watch` has to do, has done and has given up, whether it runs or not.
+    Status(watch::Status),
     /// Fetches files from HTTP servers, and goes on where an earlier attempt or run stopped.
     ///
     /// Exit status: as for `push`, and 11 what came could not be kept.
@@ -108,6 +117,11 @@ pub(crate) struct Serve {
     /// `ringway-bench calibrate`.
     #[arg(long, value_name = "FILE")]
     pub(crate) thresholds: Option<PathBuf>,
+
+    /// Becomes this user, and this group if one is named, once it is bound and has read its keys;
+    /// needs root. What SIGHUP reads again, this user must be able to read.
+    #[arg(long, value_name = "NAME[:GROUP]")]
+    pub(crate) user: Option<Identity>,
 
     #[command(flatten)]
     pub(crate) receive: receive::Receive,

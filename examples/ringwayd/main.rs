@@ -8,8 +8,10 @@ mod config;
 mod doctor;
 mod get;
 mod http;
+mod privileges;
 mod push;
 mod serve;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -17,6 +19,8 @@ fn main() -> ExitCode {
     let outcome = config::command_line().and_then(|line| match line.command {
         cli::Command::Serve(settings) => serve::run(&settings).map(|()| ExitCode::SUCCESS),
         cli::Command::Push(settings) => push::run(&settings),
+        cli::Command::Watch(settings) => watch::run(&settings),
+        cli::Command::Status(settings) => watch::status::run(&settings),
         cli::Command::Get(settings) => get::run(&settings),
         cli::Command::Doctor(settings) => doctor::run(&settings),
         cli::Command::Check(settings) => config::check(&settings),

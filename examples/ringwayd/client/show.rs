@@ -115,6 +115,15 @@ impl Show {
         }
     }
 
+    /// Something has happened that is about no receiver.
+    pub(crate) fn happened(&self, line: &serde_json::Value, text: &str) {
+        match self {
+            Show::Bars(bars) => bars.note(text),
+            Show::Lines(lines) => lines.add(line),
+            Show::Quiet => {}
+        }
+    }
+
     /// To be called several times a second.
     pub(crate) fn paint(&self) {
         match self {
@@ -175,7 +184,8 @@ impl Track {
         let file = self.file.borrow();
         let name = Path::new(&*file).file_name().unwrap_or_default().to_string_lossy();
         match self.places {
-            1 => name.into_owned(),
+            // None: there is no end of them.
+            0 | 1 => name.into_owned(),
             places => format!("{name} ({}/{places})", self.place.get()),
         }
     }

@@ -122,6 +122,23 @@ impl Url {
         url
     }
 
+    /// The same, with a path below it if it is a folder.
+    pub(crate) fn for_path(&self, path: &[u8]) -> Url {
+        let mut url = self.clone();
+        if url.is_folder() {
+            for (place, name) in path.split(|&byte| byte == b'/').enumerate() {
+                url.path.push_str(if place > 0 { "/" } else { "" });
+                url.path.extend(percent_encode(name, SEGMENT));
+            }
+        }
+        url
+    }
+
+    /// The whole text, with the query: for who keeps it, not for who shows it.
+    pub(crate) fn secret_text(&self) -> String {
+        format!("{}://{}{}", self.scheme.text(), self.host_field(), self.target())
+    }
+
     /// The name of the file that it leads to: what stands behind the last slash, decoded.
     pub(crate) fn file_name(&self) -> Option<PathBuf> {
         let segment = self.path.rsplit('/').next()?;

@@ -15,9 +15,9 @@
 mod attempt;
 mod budget;
 mod listener;
-mod receiver;
+pub(crate) mod receiver;
 mod request;
-mod source;
+pub(crate) mod source;
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -42,15 +42,16 @@ use crate::client::wire;
 
 /// What all receivers of one run share.
 #[derive(Debug)]
-struct Order {
+pub(crate) struct Order {
     sources: Vec<Rc<SourceFile>>,
-    token: Option<Token>,
+    pub(crate) token: Option<Token>,
     headers: Vec<Header>,
-    limits: PushLimits,
+    pub(crate) limits: PushLimits,
     /// The rate of all receivers together.
     total: Option<Budget>,
-    show: Show,
-    tally: Tally,
+    pub(crate) show: Show,
+    pub(crate) tally: Tally,
+    pub(crate) hasher: Option<Rc<Hasher>>,
 }
 
 /// Pushes all files to all receivers.
@@ -60,6 +61,19 @@ struct Order {
 /// What keeps it from starting. What fails later is told by [`Show`] and by the exit code.
 pub(crate) fn run(settings: &Push) -> anyhow::Result<ExitCode> {
     check(settings)?;
+    let signals = Signals::new(&[Kind::Terminate, Kind::Interrupt]);
+    let signals = signals.context("cannot listen to signals")?;
+    let order = order(settings)?;
+    let runtime = Runtime::new().map_err(|error| anyhow!("{error}"))?;
+    runtime.block_on(push_all(Rc::new(order), settings, signals))
+}
+
+/// Makes ready what all receivers share.
+///
+/// # Errors
+///
+/// A token that cannot be read, and threads that cannot be had.
+pub(crate) fn order(settings: &Push) -> anyhow::Result<Order> {
     let token = match (&settings.token_file, &settings.token_variable) {
         (Some(path), _) => Some(Token::from_file(path)?),
         (None, Some(name)) => Some(Token::from_environment(name)?),
@@ -68,14 +82,12 @@ pub(crate) fn run(settings: &Push) -> anyhow::Result<ExitCode> {
     if token.is_some() && settings.to.iter().any(|url| !is_loopback(&url.host)) {
         eprintln!("ringwayd: the token travels in the clear: http has no encryption");
     }
-    let signals = Signals::new(&[Kind::Terminate, Kind::Interrupt]);
-    let signals = signals.context("cannot listen to signals")?;
     let hasher = match settings.no_digest {
         true => None,
         false => Some(Rc::new(Hasher::start().context("cannot start a thread for digests")?)),
     };
     let source = |path| Rc::new(SourceFile::new(path, hasher.clone()));
-    let order = Order {
+    Ok(Order {
         sources: settings.files.iter().map(|path| source(path.clone())).collect(),
         token,
         headers: settings.header.clone(),
@@ -83,9 +95,8 @@ pub(crate) fn run(settings: &Push) -> anyhow::Result<ExitCode> {
         total: settings.limits.total_rate_bytes_per_second.map(Budget::new),
         show: Show::start(settings.progress, "to").context("cannot start to tell of progress")?,
         tally: Tally::default(),
-    };
-    let runtime = Runtime::new().map_err(|error| anyhow!("{error}"))?;
-    runtime.block_on(push_all(Rc::new(order), settings, signals))
+        hasher,
+    })
 }
 
 /// What is wrong with the order itself, before anything is begun.

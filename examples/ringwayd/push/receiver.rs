@@ -20,7 +20,7 @@ use crate::client::url::Url;
 pub(crate) struct Receiver {
     order: Rc<Order>,
     url: Url,
-    track: Rc<Track>,
+    pub(crate) track: Rc<Track>,
     /// Files of which the fate is told.
     told: Cell<usize>,
     /// Its own rate; transfers keep it themselves unless there is one for all as well.
@@ -29,10 +29,10 @@ pub(crate) struct Receiver {
 
 /// What lasts from one attempt to the next.
 #[derive(Default)]
-struct Standing {
+pub(crate) struct Standing {
     link: Option<Link>,
     /// It has refused to be asked first.
-    no_expect: bool,
+    pub(crate) no_expect: bool,
 }
 
 impl Receiver {
@@ -126,7 +126,16 @@ impl Receiver {
         }
     }
 
-    async fn attempt(
+    /// Makes one attempt to bring the file to `url`.
+    ///
+    /// # Errors
+    ///
+    /// Every [`Failure`] but those of waiting.
+    ///
+    /// # Cancel safety
+    ///
+    /// The connection is lost.
+    pub(crate) async fn attempt(
         &self,
         source: &SourceFile,
         url: &Url,

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use ringway::runtime::fs::{File, Metadata, OpenOptions};
 
@@ -23,7 +24,12 @@ pub(crate) struct SourceFile {
     path: PathBuf,
     hasher: Option<Rc<Hasher>>,
     state: RefCell<State>,
+    /// A digest that was computed before, and what the file was then.
+    known: Option<(Seen, Sha256)>,
 }
+
+/// What a file looked like: inode, length, modified, changed. While that is the same, so are its bytes.
+pub(crate) type Seen = (u64, u64, Duration, Duration);
 
 /// A file as it was at one moment. The inode, the size and the times of that moment are the key under
 /// which its digest holds: while they are the same, so is the digest.
@@ -46,7 +52,12 @@ enum State {
 
 impl SourceFile {
     pub(crate) fn new(path: PathBuf, hasher: Option<Rc<Hasher>>) -> SourceFile {
-        SourceFile { path, hasher, state: RefCell::default() }
+        SourceFile { path, hasher, state: RefCell::default(), known: None }
+    }
+
+    /// The same, with a digest that holds while the file looks like this.
+    pub(crate) fn with_digest(self, seen: Seen, digest: Sha256) -> SourceFile {
+        SourceFile { known: Some((seen, digest)), ..self }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -108,7 +119,11 @@ impl SourceFile {
             let Some(hasher) = &self.hasher else {
                 return Ok(Version { file, seen, digest: None });
             };
-            let digest = hasher.digest(&file, seen.len).await;
+            let known = self.known.filter(|(then, _)| *then == key(&seen));
+            let digest = match known {
+                Some((_, digest)) => Ok(digest),
+                None => hasher.digest(&file, seen.len).await,
+            };
             let version = Version { file, seen, digest: None };
             match digest {
                 Ok(digest) if !version.has_changed() => {
@@ -130,9 +145,13 @@ impl SourceFile {
 impl Version {
     /// Whether the open file is no longer what was seen; one that cannot be looked at counts so.
     pub(crate) fn has_changed(&self) -> bool {
-        let key = |seen: &Metadata| (seen.inode, seen.len, seen.modified, seen.changed);
         !self.file.metadata().is_ok_and(|now| key(&now) == key(&self.seen))
     }
+}
+
+/// What tells one version of a file from another.
+pub(crate) fn key(seen: &Metadata) -> Seen {
+    (seen.inode, seen.len, seen.modified, seen.changed)
 }
 
 /// The duty to say what was found, and to wake those who wait even if nothing was.

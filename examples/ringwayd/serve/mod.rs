@@ -26,7 +26,7 @@ mod listen;
 pub(crate) mod log_writer;
 mod receive;
 mod seats;
-mod self_signed;
+pub(crate) mod self_signed;
 mod server;
 mod stop;
 mod tls;
@@ -53,6 +53,7 @@ use self::stop::Stop;
 use self::tls::Certificates;
 use crate::access_log::LogFormat;
 use crate::cli;
+use crate::privileges;
 
 /// Files that a thread keeps open for the next request.
 const OPEN_FILES_MAX: u64 = 1024;
@@ -68,14 +69,18 @@ pub(crate) fn run(settings: &cli::Serve) -> anyhow::Result<()> {
     let thresholds =
         settings.thresholds.as_deref().map(thresholds).transpose()?.unwrap_or_default();
     let files_max = open_files_max(settings);
-    let uploads = match settings.receive.writable {
-        true => Some(uploads(settings, &root)?),
-        false => None,
-    };
     let bound = listen::bind(&settings.listen, threads)?;
     let encrypted = listen::bind(&settings.tls_listen, threads)?;
     let certificates = certificates(settings, &encrypted.addresses)?;
     let admin = settings.admin_listen.map(|address| listen::bind(&[address], 1)).transpose()?;
+    if let Some(identity) = &settings.user {
+        // From here on there are threads and rings, which keep the user that they were made by.
+        privileges::become_user(identity)?;
+    }
+    let uploads = match settings.receive.writable {
+        true => Some(uploads(settings, &root)?),
+        false => None,
+    };
     let board = admin.as_ref().map(|_| Board::new(threads));
     let admin_address = admin.as_ref().and_then(|admin| admin.addresses.first().copied());
     let mut admin = admin.into_iter().flat_map(|admin| admin.by_thread).flatten();

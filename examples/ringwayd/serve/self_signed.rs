@@ -33,10 +33,15 @@ pub(crate) fn provide(folder: Option<&Path>, addresses: &[SocketAddr]) -> anyhow
     Ok(files)
 }
 
-fn state_folder() -> anyhow::Result<PathBuf> {
+/// Where the daemon keeps what it must remember, unless it is told another folder.
+///
+/// # Errors
+///
+/// When there is no home.
+pub(crate) fn state_folder() -> anyhow::Result<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")));
-    let none = || anyhow!("there is no home to keep a certificate in: name one with --state-dir");
+    let none = || anyhow!("there is no home to keep a state folder in: name one with --state-dir");
     Ok(state.ok_or_else(none)?.join("ringwayd"))
 }
 

@@ -66,6 +66,11 @@ impl Bars {
         }
     }
 
+    /// A line above the bars.
+    pub(super) fn note(&self, text: &str) {
+        self.all.suspend(|| eprintln!("ringwayd: {text}"));
+    }
+
     pub(super) fn paint(&self) {
         self.tracks.borrow().iter().filter_map(Weak::upgrade).for_each(|track| follow(&track));
     }

@@ -135,7 +135,7 @@ impl Lines {
         }
     }
 
-    fn add(&self, line: &Value) {
+    pub(super) fn add(&self, line: &Value) {
         let mut pending = self.pending.borrow_mut();
         if pending.len() >= PENDING_BYTES_MAX {
             self.lost.set(self.lost.get() + 1);
