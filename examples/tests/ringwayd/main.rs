@@ -27,3 +27,4 @@ mod uploads;
 mod uploads_curl;
 mod uploads_killed;
 mod uploads_resumable;
+mod user;
