@@ -216,6 +216,7 @@ impl Daemon {
             let line = json!({"event": "gone", "file": shown});
             self.order.show.happened(&line, &format!("{shown}: gone from the folder"));
             self.write(vec![change]);
+            self.find_left_out();
         }
     }
 
@@ -226,6 +227,13 @@ impl Daemon {
             let text =
                 format!("there are more than {most} files, and further ones wait: --max-files");
             self.order.show.happened(&json!({"event": "full", "files": most}), &text);
+        }
+    }
+
+    /// There is room again for a file that had to be left out.
+    fn find_left_out(&self) {
+        if self.left_out.replace(false) {
+            self.spool.walk();
         }
     }
 
@@ -272,9 +280,7 @@ impl Daemon {
                     }
                 }
             }
-            if self.left_out.replace(false) {
-                self.spool.walk();
-            }
+            self.find_left_out();
             if !again.is_empty() {
                 time::sleep(DONE_AGAIN).await;
                 self.finished.borrow_mut().extend(again);

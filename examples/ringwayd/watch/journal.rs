@@ -8,12 +8,16 @@
 //! | `deliveries` | file, receiver | state, attempts, reason |
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::path::Path;
 
 use redb::{
-    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
+    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError,
+    TableDefinition,
 };
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::ledger::{Change, Delivery, FileId, FileRow, Ledger, ReceiverId, Stamp};
 use crate::client::digest::Sha256;
@@ -81,10 +85,37 @@ impl Journal {
     ///
     /// [`JournalError`], and as `Disk` with `NotFound` if there is none.
     pub(crate) fn open(path: &Path, create: bool) -> Result<Journal, JournalError> {
+        if create && !path.try_exists().map_err(JournalError::Disk)? {
+            Journal::make(path)?;
+        }
+        Journal::with(path, |builder, path| builder.open(path))
+    }
+
+    /// Makes one beside its place and renames it when it is whole: who is killed while the database is
+    /// being made leaves a file that is none.
+    fn make(path: &Path) -> Result<(), JournalError> {
+        let aside = path.with_extension("new");
+        match fs::remove_file(&aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(JournalError::Disk(error));
+            }
+            _ => {}
+        }
+        drop(Journal::with(&aside, |builder, path| builder.create(path))?);
+        match renameat_with(CWD, &aside, CWD, path, RenameFlags::NOREPLACE) {
+            // Another daemon was faster, and has it now.
+            Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+            Err(error) => Err(JournalError::Disk(error.into())),
+        }
+    }
+
+    fn with(
+        path: &Path,
+        open: impl FnOnce(&Builder, &Path) -> Result<Database, DatabaseError>,
+    ) -> Result<Journal, JournalError> {
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
-        let opened = if create { builder.create(path) } else { builder.open(path) };
-        let database = opened.map_err(|error| match error {
+        let database = open(&builder, path).map_err(|error| match error {
             DatabaseError::Storage(StorageError::Io(error)) => JournalError::Disk(error),
             other => other.into(),
         })?;

@@ -127,8 +127,10 @@ fn shown_url(text: &str) -> String {
 pub(crate) fn listen(daemon: &Rc<Daemon>, socket: &Path) -> anyhow::Result<JoinHandle<()>> {
     // The journal is ours, so nobody else can be listening.
     _ = std::fs::remove_file(socket);
-    let listener = UnixListener::bind(socket)
-        .with_context(|| format!("cannot make the socket {}", socket.display()))?;
+    let listener = UnixListener::bind(socket).with_context(|| {
+        let shown = socket.display();
+        format!("cannot make the socket {shown}: name another folder with --state-dir")
+    })?;
     // The state folder may be older than the daemon, and open to others.
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
     let daemon = Rc::clone(daemon);

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
 
-use crate::receiver::assert_same;
+use crate::receiver::{CREATED, Receiver, assert_same};
 use crate::run::{Running, start, wait_until};
-use crate::scene::{Scene, Server, content, finish};
+use crate::scene::{Scene, Server, await_events, content, finish};
 
 #[test]
 fn nothing_is_lost_and_nothing_is_torn_by_kills() {
@@ -22,6 +22,22 @@ fn nothing_is_lost_and_nothing_is_torn_by_kills() {
 #[ignore = "lane: torture; run with: cargo test --release -p ringway-examples --test watch killed -- --ignored"]
 fn a_thousand_kills_lose_nothing_and_tear_nothing() {
     kill_often(1000, 1);
+}
+
+#[test]
+fn a_daemon_that_is_killed_while_it_makes_its_journal_starts_again() {
+    let mut chance = fastrand::Rng::with_seed(3);
+    let receiver = Receiver::answering(CREATED);
+    for _ in 0..12 {
+        let scene = Scene::new();
+        let watch = scene.watch(&[receiver.url("")], &[]);
+        thread::sleep(Duration::from_micros(chance.u64(..25_000)));
+        watch.kill();
+        scene.write("file", 1, 10);
+        let watch = scene.watch(&[receiver.url("")], &[]);
+        await_events(&watch, "delivered", 1);
+        finish(watch);
+    }
 }
 
 /// What a name stands for: identity and length of each content that it has had.

@@ -117,7 +117,7 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn start(more: &[&str]) -> Server {
         let root = tempfile::tempdir().unwrap();
-        let (child, address) = serve(root.path(), "127.0.0.1:0", more);
+        let (child, address) = serve(root.path(), &free_address(), more);
         Server { child, root, address }
     }
 
@@ -151,17 +151,46 @@ impl Server {
     }
 }
 
+/// Below the ports that the kernel gives to clients: one of those could take the place of a server that
+/// was killed, by connecting to itself.
+fn free_address() -> String {
+    loop {
+        let address = format!("127.0.0.1:{}", fastrand::u16(20_000..30_000));
+        if std::net::TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
+}
+
 fn serve(root: &Path, address: &str, more: &[&str]) -> (Child, String) {
+    let mut started = None;
+    // The kernel takes a ring apart behind the end of its process, and its listeners with it.
+    wait_until("the port of the one that was killed is free", || {
+        started = try_serve(root, address, more);
+        started.is_some()
+    });
+    started.expect("it has started")
+}
+
+fn try_serve(root: &Path, address: &str, more: &[&str]) -> Option<(Child, String)> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringwayd"));
     command.args(["serve", "--writable", "--log-format", "none", "--listen", address, "--root"]);
     command.arg(root).args(more).stdin(Stdio::null()).stdout(Stdio::null());
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let address = lines
-        .find_map(|line| Some(line.split_once(" on http://")?.1.split(',').next()?.to_owned()));
+    let mut said = Vec::new();
+    let address = lines.find_map(|line| {
+        said.push(line.clone());
+        Some(line.split_once(" on http://")?.1.split(',').next()?.to_owned())
+    });
+    let Some(address) = address else {
+        child.wait().unwrap();
+        assert!(said.iter().any(|line| line.contains("in use")), "it does not start: {said:?}");
+        return None;
+    };
     // The pipe must be read on, or the daemon would stop at it.
     std::thread::spawn(move || lines.for_each(drop));
-    (child, address.expect("the daemon says where it serves"))
+    Some((child, address))
 }
 
 impl Drop for Server {

@@ -67,6 +67,33 @@ fn a_journal_belongs_to_one_daemon_and_one_folder() {
 }
 
 #[test]
+fn a_watch_that_was_started_by_root_runs_as_an_ordinary_user() {
+    const NOBODY: u32 = 65534;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("a watch as an ordinary user: needs root; not run");
+        return;
+    }
+    let scene = Scene::new();
+    let receiver = Receiver::answering(CREATED);
+    scene.write("a", 1, 10);
+    let refused = scene.refused(&[receiver.url("")], &["--user", "65534:65534"]);
+    assert!(refused.errors.contains("cannot"), "{refused:?}");
+    for path in [scene.base().to_owned(), scene.path(""), scene.path("a")] {
+        std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    let watch = scene.watch(&[receiver.url("")], &["--user", "65534:65534", "--done", "delete"]);
+    await_events(&watch, "delivered", 1);
+    let folder = format!("/proc/{}/task", watch.pid().as_raw_nonzero());
+    for task in fs::read_dir(folder).unwrap() {
+        let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        assert!(status.contains("Uid:\t65534\t65534\t65534\t65534"), "{status}");
+        assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    }
+    crate::run::wait_until("it is put away", || !scene.path("a").exists());
+    finish(watch);
+}
+
+#[test]
 fn settings_come_from_a_file_and_mistakes_in_it_are_told_with_line_key_and_remedy() {
     let scene = Scene::new();
     let content = scene.write("a", 1, 1000);
