@@ -19,7 +19,7 @@ fn nothing_is_lost_and_nothing_is_torn_by_kills() {
 }
 
 #[test]
-#[ignore = "lane: torture; run with: cargo test --release -p ringway-examples --test watch killed -- --ignored"]
+#[ignore = "lane: torture; run with: cargo test -p ringway-examples --test watch killed -- --ignored --nocapture"]
 fn a_thousand_kills_lose_nothing_and_tear_nothing() {
     kill_often(1000, 1);
 }
