@@ -1,16 +1,16 @@
 //! Two result files side by side: what became dearer, what cheaper, and what cannot be told apart.
 //!
-//! Rows are read as plain JSON, so that files of older harnesses can be compared as far as they have the
-//! same figures.
+//! By default the ratio to the baseline of the same run is compared, because it does not change when the
+//! whole machine drifts. Rows whose intervals overlap are the same: see `stats` for what an interval covers.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
-use serde_json::Value;
 
+use crate::any_row::AnyRow;
 use crate::stats::Estimate;
 use crate::table::interval;
 
@@ -48,9 +48,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let after = rows(&options.after, options.by)?;
     let comparison = Comparison::of(&before, &after);
     if comparison.pairs.is_empty() {
-        bail!("these files have no row in common");
+        bail!("these files have no row in common that can be compared by {:?}", options.by);
     }
-    println!("{}", comparison.text());
+    println!("{}\n{}", comparison.text(), overlap(&comparison, options.by));
+    let other = if options.by == By::Ratio { By::Cost } else { By::Ratio };
+    let of = |path| rows(path, other);
+    let also = Comparison::of(&of(&options.before)?, &of(&options.after)?);
+    if !also.pairs.is_empty() {
+        println!("{}", overlap(&also, other));
+    }
     if options.fail_on_regression && comparison.judged(Judgement::Dearer).next().is_some() {
         bail!("something became dearer");
     }
@@ -120,11 +126,7 @@ impl Comparison {
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        let all = self.pairs.len();
-        let same = self.judged(Judgement::Same).count();
-        let share = same as f64 / all as f64 * 100.0;
-        let mut text =
-            format!("{table}\n\nthe intervals of {same} of {all} rows overlap: {share:.0} %");
+        let mut text = format!("{table}\n");
         for (word, as_) in [("dearer", Judgement::Dearer), ("cheaper", Judgement::Cheaper)] {
             for (before, after) in self.judged(as_) {
                 let change = (after.cost.median / before.cost.median - 1.0) * 100.0;
@@ -141,6 +143,18 @@ impl Comparison {
     }
 }
 
+/// How many rows cannot be told apart: of two runs of the same thing nearly all.
+fn overlap(comparison: &Comparison, by: By) -> String {
+    let what = match by {
+        By::Ratio => "ratio to the baseline of its own run",
+        By::Cost => "cost itself, which drifts with the machine",
+    };
+    let all = comparison.pairs.len();
+    let same = comparison.judged(Judgement::Same).count();
+    let share = same as f64 / all as f64 * 100.0;
+    format!("{same} of {all} rows overlap: {share:.0} %, by the {what}")
+}
+
 /// Only what the intervals show is named.
 fn judge(before: &Row, after: &Row) -> Judgement {
     if before.cost.overlaps(&after.cost) {
@@ -154,80 +168,43 @@ fn judge(before: &Row, after: &Row) -> Judgement {
 
 /// The rows of a result file that have a figure; gaps have none.
 fn rows(path: &Path, by: By) -> Result<Vec<Row>> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("{} cannot be read", path.display()))?;
-    let mut rows = Vec::new();
-    for line in text.lines() {
-        let value: Value = serde_json::from_str(line)
-            .with_context(|| format!("{} is no result file", path.display()))?;
-        rows.extend(row(&value, by));
-    }
-    Ok(rows)
+    Ok(AnyRow::read(path)?.iter().filter_map(|of| row(of, by)).collect())
 }
 
-fn row(value: &Value, by: By) -> Option<Row> {
-    let name = |keys: [&str; 2]| -> Option<String> {
-        Some(format!("{} {}", value[keys[0]].as_str()?, value[keys[1]].as_str()?))
+fn row(of: &AnyRow, by: By) -> Option<Row> {
+    let cost = match by {
+        By::Cost => of.cost()?.value,
+        By::Ratio => of.ratio()?,
     };
-    let name = name(["point", "arm"])
-        .or_else(|| name(["point", "server"]))
-        .or_else(|| name(["scene", "server"]))?;
-    let figures = &value["figures"];
-    let candidates = match by {
-        By::Cost => vec![
-            &figures["cpu_s_per_gb"],
-            &figures["cpu_us_per_request"],
-            &value["disturbed_p99_us"],
-        ],
-        By::Ratio => vec![&value["ratio"], &value["p99_ratio"]],
-    };
-    let estimate = |value: &&Value| serde_json::from_value::<Estimate>((*value).clone()).ok();
-    let cost = candidates.iter().find_map(estimate)?;
-    Some(Row { name, cost })
+    Some(Row { name: format!("{} {}", of.place()?, of.name()?), cost })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results;
-    use crate::stats::mix;
+    use crate::stats::{estimate_of_passes, mix};
 
-    /// A result file of one arm with some noise, all of it `factor` times as dear.
-    fn file(directory: &Path, factor: f64, seed: u64) -> PathBuf {
-        let noise = |k: u64| 1.0 + (mix(seed + k) % 1000) as f64 / 1000.0 * 0.04;
-        let samples: Vec<f64> = (0..20).map(|k| 0.3 * factor * noise(k)).collect();
-        let row = results::tests::row("splice-1m", &samples, None);
-        results::write(directory, "quick", &row.machine.clone(), &[row]).unwrap()
+    /// What an arm costs with drift and noise of a few per cent, all of it `factor` times as dear.
+    fn row_of(factor: f64, seed: u64) -> Row {
+        let noise = |k: u64| 1.0 + (mix(seed + k) % 1000) as f64 / 1000.0 * 0.03;
+        // Four samples share the drift of their pass.
+        let samples = (0..32).map(|k| 0.3 * factor * noise(k) * noise(100 + k / 4));
+        let passes: Vec<u32> = (0..32).map(|k| 1 + k / 4).collect();
+        let cost = estimate_of_passes(&samples.collect::<Vec<_>>(), &passes).unwrap();
+        Row { name: "hot-1g splice-1m".to_owned(), cost }
     }
 
-    fn judged(factor: f64, seed: u64) -> Vec<Judgement> {
-        let directory = tempfile::tempdir().unwrap();
-        let before = rows(&file(directory.path(), 1.0, 1), By::Cost).unwrap();
-        let after = rows(&file(directory.path(), factor, seed), By::Cost).unwrap();
-        let comparison = Comparison::of(&before, &after);
-        comparison.pairs.iter().map(|(before, after)| judge(before, after)).collect()
+    fn judged(factor: f64, seed: u64) -> Judgement {
+        judge(&row_of(1.0, 1), &row_of(factor, seed))
     }
 
     #[test]
     fn regression_of_a_tenth_is_found_and_one_of_nothing_is_not() {
-        for seed in [1, 1_000, 2_000, 3_000] {
-            assert_eq!(judged(1.1, seed), [Judgement::Dearer]);
-            assert_eq!(judged(1.0, seed), [Judgement::Same]);
-            assert_eq!(judged(0.9, seed), [Judgement::Cheaper]);
+        for seed in (1..=20).map(|seed| seed * 1_000) {
+            assert_eq!(judged(1.1, seed), Judgement::Dearer);
+            assert_eq!(judged(1.0, seed), Judgement::Same);
+            assert_eq!(judged(0.9, seed), Judgement::Cheaper);
         }
-    }
-
-    #[test]
-    fn rows_of_every_mode_are_known_and_gaps_are_none() {
-        let estimate = r#"{"median":2.0,"low":1.0,"high":3.0}"#;
-        let read = |text: &str, by| row(&serde_json::from_str(text).unwrap(), by);
-        let server = format!(
-            r#"{{"point":"p","server":"s","figures":{{"cpu_us_per_request":{estimate}}}}}"#
-        );
-        assert_eq!(read(&server, By::Cost).unwrap().name, "p s");
-        let bystander = format!(r#"{{"scene":"c","server":"s","p99_ratio":{estimate}}}"#);
-        assert!((read(&bystander, By::Ratio).unwrap().cost.high - 3.0).abs() < 1e-9);
-        assert_eq!(read(r#"{"point":"p","arm":"a","figures":null}"#, By::Cost), None);
     }
 
     #[test]
@@ -238,6 +215,7 @@ mod tests {
         let text = comparison.text();
         assert!(text.contains("only in the first: a"), "{text}");
         assert!(text.contains("only in the second: c"), "{text}");
-        assert!(text.contains("1 of 1 rows overlap: 100 %"), "{text}");
+        let overlap = overlap(&comparison, By::Ratio);
+        assert!(overlap.contains("1 of 1 rows overlap: 100 %"), "{overlap}");
     }
 }

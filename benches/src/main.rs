@@ -15,7 +15,9 @@
 //! sender, all its threads and its io-wq workers, and nothing else. Bytes are verified in every run; a
 //! mismatch fails everything. Method and traps: `benches/README.md`.
 
+mod any_row;
 mod arms;
+mod auto;
 mod bystander;
 mod calibrate;
 mod canary;

@@ -14,13 +14,22 @@ pub(crate) struct Progress {
 impl Progress {
     /// For a point that may take `time`.
     pub(crate) fn new(name: &'static str, time: Duration, arms: usize) -> Self {
+        Self::titled(name, time, &format!("{name}, {arms} arms"))
+    }
+
+    /// For one pass of `passes` over a point.
+    pub(crate) fn of_pass(name: &'static str, (pass, passes): (u32, u32), time: Duration) -> Self {
+        Self::titled(name, time, &format!("pass {pass} of {passes}, {name}"))
+    }
+
+    fn titled(name: &'static str, time: Duration, title: &str) -> Self {
         let bar = ProgressBar::new(time.as_secs());
         if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} s, {msg}") {
             bar.set_style(style);
         }
-        bar.set_prefix(name);
+        bar.set_prefix(title.to_owned());
         if bar.is_hidden() {
-            eprintln!("{name}: warmed up, {arms} arms, at most {} s", time.as_secs());
+            eprintln!("{title}: at most {} s, or what is needed at least", time.as_secs());
         }
         Self { bar, name }
     }

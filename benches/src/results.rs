@@ -12,11 +12,11 @@ use crate::counters::Counted;
 use crate::machine::Machine;
 use crate::neighbours::Neighbours;
 use crate::point::Point;
-use crate::stats::{Estimate, estimate, estimate_ratio};
+use crate::stats::{Estimate, estimate_of_passes, estimate_ratio_of_passes};
 use crate::trial::Sample;
 
 /// Grows when a field changes its meaning.
-pub(crate) const SCHEMA: u32 = 2;
+pub(crate) const SCHEMA: u32 = 3;
 
 /// What one arm did at one point, or why it did nothing. GB is 10⁹ bytes of the file; CPU is that of the
 /// sender, all threads.
@@ -150,7 +150,8 @@ impl Row {
         let cpu = |part: &Part| -> Vec<f64> {
             part.samples.iter().map(|sample| sample.usage.cpu_s() / gb(sample)).collect()
         };
-        let ratio = estimate_ratio(&cpu(part), &cpu(baseline_part));
+        let passes = passes(&part.samples);
+        let ratio = estimate_ratio_of_passes(&cpu(part), &cpu(baseline_part), &passes);
         Ok(Self {
             n: part.samples.len(),
             figures: Some(Figures::of(&part.samples).context("no samples")?),
@@ -190,12 +191,13 @@ impl Copies {
 
 impl Figures {
     fn of(samples: &[Sample]) -> Option<Self> {
+        let passes = passes(samples);
         let each = |figure: &dyn Fn(&Sample) -> f64| {
-            estimate(&samples.iter().map(figure).collect::<Vec<_>>())
+            estimate_of_passes(&samples.iter().map(figure).collect::<Vec<_>>(), &passes)
         };
         // Only where every sample has one: otherwise there is no such figure.
         let some = |figure: &dyn Fn(&Sample) -> Option<f64>| {
-            estimate(&samples.iter().map(figure).collect::<Option<Vec<_>>>()?)
+            estimate_of_passes(&samples.iter().map(figure).collect::<Option<Vec<_>>>()?, &passes)
         };
         let per_gb = |count: &dyn Fn(&Sample) -> u64| each(&|s| count(s) as f64 / gb(s));
         let share = |part_s: &dyn Fn(&Sample) -> f64| {
@@ -221,6 +223,11 @@ impl Figures {
             latency_p999_us: each(&|s| s.latency.p999_us)?,
         })
     }
+}
+
+/// The pass of each sample; empty if nobody said.
+pub(crate) fn passes(samples: &[Sample]) -> Vec<u32> {
+    samples.iter().map(|sample| sample.pass).filter(|pass| *pass != 0).collect()
 }
 
 /// Bytes of the file that a sample moved, in GB.
@@ -270,6 +277,7 @@ pub(crate) mod tests {
     fn sample(round: u32, system_s: f64, requests: Option<u64>) -> Sample {
         Sample {
             round,
+            pass: round,
             bytes: 2_000_000_000,
             requests,
             usage: Usage {

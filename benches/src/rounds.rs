@@ -14,7 +14,7 @@ use crate::point::{self, Choice, POINTS, Point};
 use crate::progress::Progress;
 use crate::results::{self, Part, PerGb, Row, Setting};
 use crate::schedule::{self, Bounds};
-use crate::trial::{self, Stage, WARM_UP};
+use crate::trial::{self, Sample, Stage, WARM_UP};
 use crate::{counters, table};
 
 /// What is measured, for how long, and where it goes.
@@ -102,18 +102,7 @@ pub(crate) fn run(run: &Run, options: &Selection) -> Result<Vec<Row>> {
     for (seed, (point, arms)) in (1..).zip(&run.plan) {
         courses.push(Course::new(&stage, point, arms, seed));
     }
-    let count = courses.len();
-    for pass in 0..run.bounds.passes {
-        for (index, course) in courses.iter_mut().enumerate() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() && !run.bounds.insists {
-                break;
-            }
-            let steps_left = (run.bounds.passes - pass) as usize * count - index;
-            let until = Instant::now() + left / u32::try_from(steps_left)?;
-            course.go_on(run.bounds.of_a_pass(), &stage, &directory, until)?;
-        }
-    }
+    go_through(run, &mut courses, (&stage, &directory), deadline)?;
     let neighbours = watch.seen();
     let mut rows = Vec::new();
     for course in &courses {
@@ -136,6 +125,37 @@ pub(crate) fn run(run: &Run, options: &Selection) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// All points, pass by pass. The first pass does the least, and shows how many of the points there is time for.
+fn go_through(
+    run: &Run,
+    courses: &mut [Course],
+    (stage, directory): (&Stage, &Path),
+    deadline: Instant,
+) -> Result<()> {
+    let left = || deadline.saturating_duration_since(Instant::now());
+    let (mut begun, mut pass_of_begun) = (0, Duration::ZERO);
+    for course in courses.iter_mut() {
+        if !schedule::admits(run.bounds, begun, pass_of_begun, left()) {
+            break;
+        }
+        course.go_on(run.bounds, stage, directory, Instant::now())?;
+        pass_of_begun += course.pass_took;
+        begun += 1;
+    }
+    let (begun, passes) = (usize::try_from(begun)?, run.bounds.passes);
+    for pass in 1..passes {
+        for (index, course) in courses.iter_mut().take(begun).enumerate() {
+            if left().is_zero() && !run.bounds.insists {
+                return Ok(());
+            }
+            let steps_left = (passes - pass) as usize * begun - index;
+            let until = Instant::now() + left() / u32::try_from(steps_left)?;
+            course.go_on(run.bounds, stage, directory, until)?;
+        }
+    }
+    Ok(())
+}
+
 /// Sets up what all trials share: networks and counters, each with its reason if it cannot be had.
 fn stage(directory: &Path) -> Result<Stage> {
     let binary = std::env::current_exe()?;
@@ -155,8 +175,10 @@ struct Course {
     seed: u64,
     /// What the arms that are no gaps did, in their order; each sample in the order of the rounds.
     parts: Vec<Part>,
-    data: Option<DataFile>,
     rounds: u32,
+    passes: u32,
+    /// How long the last pass took, its file included and warming up not.
+    pass_took: Duration,
 }
 
 impl Course {
@@ -166,14 +188,15 @@ impl Course {
             _ => arm.gap().map(str::to_owned),
         };
         let arms: Vec<_> = arms.iter().map(|arm| (*arm, gap(arm))).collect();
-        Self { point, arms, seed, parts: Vec::new(), data: None, rounds: 0 }
+        let (parts, pass_took) = (Vec::new(), Duration::ZERO);
+        Self { point, arms, seed, parts, rounds: 0, passes: 0, pass_took }
     }
 
     fn present(&self) -> Vec<&'static Arm> {
         self.arms.iter().filter(|(_, gap)| gap.is_none()).map(|(arm, _)| *arm).collect()
     }
 
-    /// One pass: all arms round by round. The first one makes the file and warms up.
+    /// One pass: a new file, and all arms round by round. The first one warms up.
     fn go_on(
         &mut self,
         bounds: Bounds,
@@ -185,34 +208,36 @@ impl Course {
         if present.is_empty() {
             return Ok(());
         }
-        let data = match self.data.take() {
-            Some(data) => data,
-            None => {
-                let data = DataFile::create(directory, point, self.seed)?;
-                for arm in &present {
-                    let (sample, counted) = trial::run(stage, point, arm, &data, WARM_UP)?;
-                    let counted = counted.map(|counted| PerGb::new(counted, &sample));
-                    self.parts.push(Part { samples: Vec::new(), counted });
-                }
-                data
+        let bounds = bounds.of_a_pass();
+        let begin = Instant::now();
+        self.passes += 1;
+        // Other bytes at each point and in each pass: one that comes from elsewhere is seen.
+        let seed = self.seed * 1000 + u64::from(self.passes);
+        let data = DataFile::create(directory, point, seed)?;
+        let made = begin.elapsed();
+        if self.parts.is_empty() {
+            for arm in &present {
+                let (sample, counted) = trial::run(stage, point, arm, &data, WARM_UP)?;
+                let counted = counted.map(|counted| PerGb::new(counted, &sample));
+                self.parts.push(Part { samples: Vec::new(), counted });
             }
-        };
-        data.heat()?;
+        }
         let left = until.saturating_duration_since(Instant::now());
         let begin = Instant::now();
-        let progress = Progress::new(point.name, left, present.len());
+        let progress = Progress::of_pass(point.name, (self.passes, bounds.passes), left);
         let mut done = 0;
         while schedule::goes_on(bounds, done, begin.elapsed(), left) {
             self.rounds += 1;
             for index in schedule::order(present.len(), self.rounds) {
                 progress.arm(self.rounds, present[index].name);
                 let (sample, _) = trial::run(stage, point, present[index], &data, self.rounds)?;
-                self.parts[index].samples.push(sample);
+                let pass = self.passes;
+                self.parts[index].samples.push(Sample { pass, ..sample });
             }
             done += 1;
             progress.round_done(self.rounds, begin.elapsed());
         }
-        self.data = Some(data);
+        self.pass_took = made + begin.elapsed();
         Ok(())
     }
 

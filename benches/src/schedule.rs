@@ -2,33 +2,44 @@
 
 use std::time::Duration;
 
-/// How many rounds there are. Even, so that each order runs as often as its reverse.
+/// How many rounds there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bounds {
     /// In all passes together.
     pub(crate) least: u32,
     /// Likewise.
     pub(crate) most: u32,
-    /// How often all points are gone through: a machine that drifts from minute to minute does so within each
-    /// point then, where the interval shows it, and not only between two runs.
+    /// How often all points are gone through, with a new file each time: a machine that drifts from minute to
+    /// minute, and a file that lies well by chance, do so within each point then, where the interval shows it,
+    /// and not only between two runs.
     pub(crate) passes: u32,
     /// Whether the least is done even when the time is over.
     pub(crate) insists: bool,
 }
 
 impl Bounds {
-    /// Fewer rounds than six say nothing; more than forty buy little.
-    pub(crate) const QUICK: Self = Self { least: 6, most: 42, passes: 3, insists: true };
-    /// Ten pairs at least, and as many as there is time for; a point takes minutes.
-    pub(crate) const FULL: Self = Self { least: 20, most: 1000, passes: 1, insists: false };
-    /// The least of `QUICK`, one point after the other.
-    pub(crate) const ONE_PASS: Self = Self { passes: 1, ..Self::QUICK };
+    /// Fewer passes than eight say little of what varies between them; more than forty rounds buy little.
+    pub(crate) const QUICK: Self = Self { least: 8, most: 48, passes: 8, insists: true };
+    /// Ten pairs at least, and as many as there is time for.
+    pub(crate) const FULL: Self = Self { least: 10, most: 2000, passes: 10, insists: false };
+
+    /// Fewer rounds than six say nothing: for modes that do one thing after the other, in pairs of rounds.
+    pub(crate) const ONE_PASS: Self = Self { least: 6, most: 42, passes: 1, insists: true };
 
     /// Those of one pass.
     pub(crate) fn of_a_pass(self) -> Self {
-        let share = |rounds: u32| rounds.div_ceil(self.passes).next_multiple_of(2);
-        Self { least: share(self.least), most: share(self.most), passes: 1, ..self }
+        let share = |rounds: u32| rounds.div_ceil(self.passes);
+        Self { least: share(self.least), most: share(self.most), ..self }
     }
+}
+
+/// Whether there is time for another point, which will take as long as the others on average: all that are
+/// begun shall have every pass. `pass_of_begun` is what one pass over those took, `left` the time until the end.
+pub(crate) fn admits(bounds: Bounds, begun: u32, pass_of_begun: Duration, left: Duration) -> bool {
+    let mean = pass_of_begun / begun.max(1);
+    // Making ready costs a point another round.
+    let of_another = mean * (bounds.passes + 1);
+    bounds.insists || begun == 0 || pass_of_begun * (bounds.passes - 1) + of_another <= left
 }
 
 /// The order of the arms in a round: there and back again (ABBA), so that a drift of the machine hits the
@@ -38,10 +49,12 @@ pub(crate) fn order(arms: usize, round: u32) -> Vec<usize> {
 }
 
 /// Whether another round is run after `done` of them took `spent` of `time`. It depends on the time alone,
-/// never on what was measured, and rounds come in pairs: forward and back.
+/// never on what was measured. Rounds come in pairs, forward and back; those of several passes do so from
+/// pass to pass.
 pub(crate) fn goes_on(bounds: Bounds, done: u32, spent: Duration, time: Duration) -> bool {
-    let pair_fits = || spent + spent * 2 / done.max(1) <= time;
-    done < bounds.least || done % 2 == 1 || (done < bounds.most && pair_fits())
+    let at_once = if bounds.passes == 1 { 2 } else { 1 };
+    let fits = || spent + spent * at_once / done.max(1) <= time;
+    done < bounds.least || done % at_once == 1 || (done < bounds.most && fits())
 }
 
 #[cfg(test)]
@@ -57,21 +70,37 @@ mod tests {
 
     #[test]
     fn rounds_fill_the_time_within_their_bounds() {
-        let rounds = |seconds_each: u64, seconds: u64| {
+        let rounds = |bounds: Bounds, seconds_each: u64, seconds: u64| {
             let spent = |done: u32| Duration::from_secs(seconds_each) * done;
             let time = Duration::from_secs(seconds);
-            (0..).find(|&done| !goes_on(Bounds::ONE_PASS, done, spent(done), time)).unwrap()
+            (0..).find(|&done| !goes_on(bounds, done, spent(done), time)).unwrap()
         };
-        assert_eq!(rounds(1, 0), 6);
-        assert_eq!(rounds(1, 9), 8);
-        assert_eq!(rounds(1, 10), 10);
-        assert_eq!(rounds(1, 10_000), 42);
+        assert_eq!(rounds(Bounds::ONE_PASS, 1, 0), 6);
+        assert_eq!(rounds(Bounds::ONE_PASS, 1, 9), 8);
+        assert_eq!(rounds(Bounds::ONE_PASS, 1, 10), 10);
+        assert_eq!(rounds(Bounds::ONE_PASS, 1, 10_000), 42);
+        assert_eq!(rounds(Bounds::QUICK.of_a_pass(), 4, 3), 1);
+        assert_eq!(rounds(Bounds::QUICK.of_a_pass(), 1, 3), 3);
     }
 
     #[test]
     fn passes_together_have_what_is_needed() {
         let pass = Bounds::QUICK.of_a_pass();
-        assert_eq!((pass.least, pass.most), (2, 14));
-        assert_eq!(Bounds::FULL.of_a_pass(), Bounds::FULL);
+        assert_eq!((pass.least, pass.most), (1, 6));
+        assert_eq!(Bounds::FULL.of_a_pass().least, 1);
+    }
+
+    #[test]
+    fn points_are_begun_as_long_as_all_can_have_their_passes() {
+        let seconds = Duration::from_secs;
+        // Each point takes ten seconds for a pass, and as many to be made ready.
+        let begun = |budget: u64| {
+            let left = |begun: u32| seconds(budget).saturating_sub(seconds(20) * begun);
+            (0..24).find(|&n| !admits(Bounds::FULL, n, seconds(10) * n, left(n))).unwrap_or(24)
+        };
+        assert_eq!(begun(0), 1);
+        assert_eq!(begun(360), 3);
+        assert_eq!(begun(7200), 24);
+        assert!(admits(Bounds::QUICK, 7, seconds(70), seconds(0)));
     }
 }

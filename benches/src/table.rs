@@ -4,11 +4,12 @@
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
+use crate::auto::Auto;
 use crate::machine::Machine;
 use crate::neighbours::Neighbours;
 use crate::point::{Kind, MIB, Point};
 use crate::results::{Copies, Row};
-use crate::stats::{Estimate, Verdict, verdict};
+use crate::stats::{Estimate, verdict_in_words};
 
 /// The facts above all tables.
 pub(crate) fn heading(machine: &Machine) -> String {
@@ -113,16 +114,12 @@ fn conclusion(rows: &[Row]) -> String {
         .filter(|row| !row.arm.ends_with("floor"))
         .filter_map(|row| Some((row.arm.as_str(), row.figures.as_ref()?.cpu_s_per_gb)))
         .collect();
-    let costs: Vec<Estimate> = measured.iter().map(|(_, cost)| *cost).collect();
-    let Some(verdict) = verdict(&costs) else { return "nothing was measured".to_owned() };
-    let mut text = match verdict {
-        Verdict::Winner(_) if measured.len() == 1 => "one arm: nothing to compare".to_owned(),
-        Verdict::Winner(index) => format!("least CPU: {}", measured[index].0),
-        Verdict::Tie(near) => {
-            let names: Vec<&str> = near.iter().map(|&index| measured[index].0).collect();
-            format!("no winner: the intervals of {} overlap", names.join(", "))
-        }
+    let Some(mut text) = verdict_in_words(&measured) else {
+        return "nothing was measured".to_owned();
     };
+    if let Some(auto) = Auto::of(rows) {
+        text.push_str(&format!("\n{auto}"));
+    }
     if let Some(seen) = rows.first().map(|row| row.neighbours).filter(Neighbours::disturb) {
         let Neighbours { foreign_cpus, stolen_cpus } = seen;
         text.push_str(&format!(

@@ -166,7 +166,7 @@ impl Stage {
             self.trial(suite, arm, &client, Purpose::Compare)?;
         }
         let (begin, mut done) = (Instant::now(), 0);
-        while schedule::goes_on(Bounds::QUICK, done, begin.elapsed(), time) {
+        while schedule::goes_on(Bounds::ONE_PASS, done, begin.elapsed(), time) {
             done += 1;
             for index in schedule::order(arms.len(), done) {
                 samples[index].push(self.trial(suite, arms[index], &client, Purpose::Discard)?);

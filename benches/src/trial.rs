@@ -36,6 +36,9 @@ pub(crate) struct Stage {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sample {
     pub(crate) round: u32,
+    /// The pass over all points that the round was part of, from 1; 0 if it was not said.
+    #[serde(default)]
+    pub(crate) pass: u32,
     /// Bytes of the file that arrived, headers not counted.
     pub(crate) bytes: u64,
     /// Answers given, in keep-alive points.
@@ -107,6 +110,7 @@ fn attempt(
     let Cost { usage, counts, counted } = cost;
     let sample = Sample {
         round,
+        pass: 0,
         bytes,
         requests,
         usage,

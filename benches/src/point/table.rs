@@ -4,7 +4,7 @@ use super::{Cache, Choice, GIB, KIB, Layout, MIB, Path, Point, Reader, Shape};
 
 /// The matrix, and below it the points that run only when named.
 pub(crate) const POINTS: &[Point] = &[
-    quick(exchange("hot-64k-x64", 64 * KIB, 64, 300)),
+    quick(exchange("hot-64k-x64", 64 * KIB, 64, 160)),
     quick(stream("hot-1g", GIB)),
     quick(exchange("hot-4k-x64", 4 * KIB, 64, 400)),
     quick(cold(exchange("cold-64k-x64", 64 * KIB, 64, 6))),

@@ -159,8 +159,8 @@ mod tests {
     #[test]
     fn clear_difference_has_a_winner() {
         let rows = rows(&[
-            ("nginx-nopush-off", Some(&[0.010, 0.011])),
-            ("ringwayd", Some(&[0.006, 0.007])),
+            ("nginx-nopush-off", Some(&[0.0100, 0.0101, 0.0100, 0.0101])),
+            ("ringwayd", Some(&[0.0060, 0.0061, 0.0060, 0.0061])),
         ]);
         assert!(point(&POINTS[0], &rows).ends_with("least CPU: ringwayd"));
     }
