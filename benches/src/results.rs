@@ -1,5 +1,6 @@
 //! What a run found, as JSON lines: one line per point and arm, each complete in itself.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -43,6 +44,9 @@ pub(crate) struct Row {
     /// From the warm-up; `None` where the kernel does not let anybody count.
     pub(crate) counted_per_gb: Option<PerGb>,
     pub(crate) copies: Option<Copies>,
+    /// How many transfers of all rounds went which way, by their receipts; ours only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) ways: BTreeMap<String, u64>,
     pub(crate) machine: Machine,
     /// What else ran while this point was measured.
     pub(crate) neighbours: Neighbours,
@@ -128,6 +132,7 @@ impl Row {
             ratio: None,
             counted_per_gb: None,
             copies: None,
+            ways: BTreeMap::new(),
             machine: setting.machine.clone(),
             neighbours: setting.neighbours,
             samples: Vec::new(),
@@ -158,6 +163,7 @@ impl Row {
             ratio: Some(ratio.context("the baseline used no CPU that could be seen")?),
             counted_per_gb: part.counted,
             copies: Some(Copies::of(arm, &part.samples)),
+            ways: ways(&part.samples),
             samples: part.samples.clone(),
             ..Self::empty(setting, arm, baseline.name)
         })
@@ -223,6 +229,14 @@ impl Figures {
             latency_p999_us: each(&|s| s.latency.p999_us)?,
         })
     }
+}
+
+fn ways(samples: &[Sample]) -> BTreeMap<String, u64> {
+    let mut ways = BTreeMap::new();
+    for (way, times) in samples.iter().flat_map(|sample| &sample.counts.ways) {
+        *ways.entry(way.clone()).or_default() += times;
+    }
+    ways
 }
 
 /// The pass of each sample; empty if nobody said.
@@ -296,6 +310,7 @@ pub(crate) mod tests {
                 copied_bytes: Some(1_000_000_000),
                 zero_copy_sends: 3,
                 zero_copy_copied: 2,
+                ways: [("splice".to_owned(), 5)].into(),
             },
             latency: Latency::of(&mut [1.0 / 3.0], &mut [7.0]),
             congestion_sender: "cubic".to_owned(),
@@ -346,6 +361,7 @@ pub(crate) mod tests {
         let copies = row.copies.unwrap();
         assert!(copies.counted && (copies.per_byte - 0.5).abs() < 1e-9);
         assert_eq!((copies.zero_copy_sends, copies.zero_copy_copied), (6, 4));
+        assert_eq!(row.ways["splice"], 10);
     }
 
     #[test]

@@ -120,6 +120,12 @@ fn conclusion(rows: &[Row]) -> String {
     if let Some(auto) = Auto::of(rows) {
         text.push_str(&format!("\n{auto}"));
     }
+    // A forced route goes one way; what was chosen is worth a line.
+    for row in rows.iter().filter(|row| row.arm.ends_with("ringway-auto")) {
+        for (way, times) in &row.ways {
+            text.push_str(&format!("\n  {times} × {way}"));
+        }
+    }
     if let Some(seen) = rows.first().map(|row| row.neighbours).filter(Neighbours::disturb) {
         let Neighbours { foreign_cpus, stolen_cpus } = seen;
         text.push_str(&format!(

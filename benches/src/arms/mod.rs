@@ -13,7 +13,9 @@ mod mapping;
 mod ours;
 mod peers;
 mod raw_ring;
+mod ways;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::TcpStream;
 
@@ -89,13 +91,16 @@ pub(crate) trait ExchangeArm {
 }
 
 /// What an arm knows of its own work.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
     /// Bytes of the file that the CPU copied for the sender, each copy counted; `None` if nobody counts.
     pub(crate) copied_bytes: Option<u64>,
     pub(crate) zero_copy_sends: u64,
     /// Those of them that the kernel says it copied after all.
     pub(crate) zero_copy_copied: u64,
+    /// How many transfers went which way, by their receipts: route, mode, why, and what they fell back to.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) ways: BTreeMap<String, u64>,
 }
 
 impl Arm {

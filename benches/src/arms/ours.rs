@@ -11,6 +11,7 @@ use ringway::runtime::Stats;
 use ringway::runtime::{self, Runtime, net};
 use ringway::{FileSlice, Limits, Mode, Parts, Route, Thresholds, Transfer, transfer_file};
 
+use super::ways::Ways;
 use super::{Arm, Counts, ExchangeArm, Make, Span, StreamArm};
 use crate::point::{Choice, KIB, Slices};
 use crate::wire::{REQUEST_LEN, offset_asked, response_header};
@@ -152,13 +153,21 @@ struct Stream {
     socket: net::TcpStream,
     way: Way,
     before: Stats,
+    ways: Ways,
 }
 
 impl Stream {
     fn new(file: File, socket: TcpStream, way: Way) -> Result<Self> {
         let socket = net::TcpStream::from_std(socket)?;
         let before = Stats::default();
-        Ok(Self { runtime: Runtime::new()?, file: file.into(), socket, way, before })
+        Ok(Self {
+            runtime: Runtime::new()?,
+            file: file.into(),
+            socket,
+            way,
+            before,
+            ways: Ways::default(),
+        })
     }
 }
 
@@ -168,7 +177,7 @@ impl StreamArm for Stream {
         if span.len <= self.way.part_len {
             let slice = FileSlice::new(&self.file, span.offset..end);
             let transfer = self.way.apply(transfer_file(slice, &mut self.socket));
-            self.runtime.block_on(transfer.into_future())?;
+            self.ways.note(&self.runtime.block_on(transfer.into_future())?);
             return Ok(());
         }
         let mut offset = span.offset;
@@ -184,13 +193,13 @@ impl StreamArm for Stream {
                 }
             }
             let transfer = self.way.apply(transfer_file(parts, &mut self.socket));
-            self.runtime.block_on(transfer.into_future())?;
+            self.ways.note(&self.runtime.block_on(transfer.into_future())?);
         }
         Ok(())
     }
 
     fn counts(&mut self) -> Counts {
-        counted(&self.runtime, &mut self.before)
+        counted(&self.runtime, &mut self.before, &self.ways)
     }
 }
 
@@ -205,7 +214,7 @@ impl Way {
 }
 
 /// What the ring has counted since `before`, which becomes now.
-fn counted(runtime: &Runtime, before: &mut Stats) -> Counts {
+fn counted(runtime: &Runtime, before: &mut Stats, ways: &Ways) -> Counts {
     let now = runtime.stats();
     let before = std::mem::replace(before, now);
     Counts {
@@ -214,6 +223,7 @@ fn counted(runtime: &Runtime, before: &mut Stats) -> Counts {
         copied_bytes: Some(2 * (now.file_read_bytes - before.file_read_bytes)),
         zero_copy_sends: now.zero_copy_sends - before.zero_copy_sends,
         zero_copy_copied: now.zero_copy_copied - before.zero_copy_copied,
+        ways: ways.take(),
     }
 }
 
@@ -227,6 +237,7 @@ struct Exchange {
     sockets: Vec<net::TcpStream>,
     way: Way,
     before: Stats,
+    ways: Ways,
 }
 
 impl Exchange {
@@ -237,7 +248,17 @@ impl Exchange {
         let runtime = Runtime::new()?;
         let file = runtime::fs::File::from_std(file);
         let seen = file.metadata()?;
-        Ok(Self { runtime, file, seen, slices, header, sockets, way, before })
+        Ok(Self {
+            runtime,
+            file,
+            seen,
+            slices,
+            header,
+            sockets,
+            way,
+            before,
+            ways: Ways::default(),
+        })
     }
 }
 
@@ -248,7 +269,7 @@ impl ExchangeArm for Exchange {
             .drain(..)
             .map(|mut socket| {
                 let (file, header, seen) = (self.file.clone(), self.header.clone(), self.seen);
-                let (slices, way) = (self.slices, self.way.clone());
+                let (slices, way, ways) = (self.slices, self.way.clone(), self.ways.clone());
                 self.runtime.spawn(async move {
                     for _ in 0..requests_each {
                         let base = asked(&socket, slices).await?;
@@ -256,7 +277,8 @@ impl ExchangeArm for Exchange {
                         let parts = Parts::new().bytes(header.clone());
                         // As a server does that keeps files open: looked at once.
                         let parts = parts.file_as_seen(&file, body, seen);
-                        answer(&mut socket, parts, &way).await?;
+                        let transfer = way.apply(transfer_file(parts, &mut socket));
+                        ways.note(&transfer.await?);
                     }
                     anyhow::Ok(socket)
                 })
@@ -271,7 +293,7 @@ impl ExchangeArm for Exchange {
     }
 
     fn counts(&mut self) -> Counts {
-        counted(&self.runtime, &mut self.before)
+        counted(&self.runtime, &mut self.before, &self.ways)
     }
 }
 
@@ -286,9 +308,4 @@ async fn asked(socket: &net::TcpStream, slices: Slices) -> Result<u64> {
         }
     }
     offset_asked(&request, slices).context("a request for nothing")
-}
-
-async fn answer(socket: &mut net::TcpStream, parts: Parts, way: &Way) -> Result<()> {
-    way.apply(transfer_file(parts, socket)).await?;
-    Ok(())
 }

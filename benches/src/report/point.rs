@@ -62,6 +62,16 @@ impl<'a> Place<'a> {
         said.collect::<Vec<_>>().join("; ")
     }
 
+    /// Which ways `Auto` went, how often.
+    fn chosen(&self) -> String {
+        let is_auto = |row: &&&AnyRow| row.name().is_some_and(|it| it.ends_with("ringway-auto"));
+        let ways = self.rows.iter().filter(is_auto).filter_map(|row| row.0["ways"].as_object());
+        let line = |(way, times): (&String, &Value)| {
+            format!("<br><span class=\"note\">{times} × {}</span>", escaped(way))
+        };
+        ways.flatten().map(line).collect()
+    }
+
     /// What `Auto` cost beside the best forced route, where both were measured.
     pub(super) fn auto(&self) -> Option<Auto> {
         let typed = self.rows.iter().filter_map(|row| serde_json::from_value(row.0.clone()).ok());
@@ -77,7 +87,7 @@ impl<'a> Place<'a> {
         }
         writeln!(page, "<p class=\"verdict\">{}</p>", escaped(&self.verdict()))?;
         if let Some(auto) = self.auto() {
-            writeln!(page, "<p>{}</p>", escaped(&auto.to_string()))?;
+            writeln!(page, "<p>{}{}</p>", escaped(&auto.to_string()), self.chosen())?;
         }
         self.charts(page);
         for row in &self.rows {
