@@ -35,9 +35,10 @@ pub struct Config {
     /// Whether to register the buffers with the ring. Default yes; where the limit of locked
     /// memory forbids it, they are used unregistered and the capabilities say so.
     pub register_buffers: bool,
-    /// Pipes in the pool, idle and lent. Default 32; two descriptors each.
+    /// Pipes in the pool, idle and lent. Default 64; two descriptors each.
     pub pipes_max: u32,
-    /// Capacity to ask for one pipe in bytes. Default 1 MiB; the ladder halves it down to 64 KiB.
+    /// Capacity to ask for one pipe in bytes. Default 1 MiB; the ladder halves it down to 64 KiB, and from
+    /// the second half of `pipe_bytes_max` on pipes are made by halves and quarters of it.
     pub pipe_bytes: usize,
     /// Capacity of all pipes together in bytes. Default 32 MiB: half of what the kernel grants an
     /// unprivileged user (`fs.pipe-user-pages-soft`).
@@ -83,7 +84,7 @@ impl Default for Config {
                 BufferClass { bytes: 1028 << 10, count: 1 },
             ],
             register_buffers: true,
-            pipes_max: 32,
+            pipes_max: 64,
             pipe_bytes: 1 << 20,
             pipe_bytes_max: 32 << 20,
             regions_max: 1024,

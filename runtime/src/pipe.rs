@@ -93,13 +93,25 @@ impl PipePool {
             return Err(PipeRefusal::AllLent);
         }
         let (read, write) = sys::pipe::pipe().map_err(|error| refusal(&error))?;
-        let room = usize::try_from(self.bytes_max - bytes).unwrap_or(usize::MAX);
-        // Rounded down, so that the kernel's rounding up cannot break the bound.
-        let room = 1 << room.max(1).ilog2();
-        let capacity = self.grow(write.as_fd(), self.ask.min(room))?;
+        let capacity = self.grow(write.as_fd(), self.share(bytes))?;
         self.counters.pipes.bump();
         self.counters.pipe_bytes.add(capacity as u64);
         Ok(Pipe { read, write, capacity })
+    }
+
+    /// What to ask for when pipes have `bytes` already. Few transfers get large pipes and many get smaller
+    /// ones, of the same bytes: the first half goes in whole asks, the next quarter in halves of one, the
+    /// last in quarters. Without that, those that came late had to copy.
+    fn share(&self, bytes: u64) -> usize {
+        let room = self.bytes_max.saturating_sub(bytes);
+        let ask = match self.bytes_max {
+            max if room > max / 2 => self.ask,
+            max if room > max / 4 => self.ask / 2,
+            _ => self.ask / 4,
+        };
+        // Rounded down, so that the kernel's rounding up cannot break the bound.
+        let room = 1 << usize::try_from(room).unwrap_or(usize::MAX).max(1).ilog2();
+        ask.max(CAPACITY_MIN).min(room)
     }
 
     /// The size ladder: asks for less until the kernel grants it.
@@ -134,7 +146,10 @@ impl PipePool {
     fn take_back(&self, pipe: Pipe, empty: bool) {
         self.counters.pipes_lent.sub(1);
         if empty {
-            self.idle.borrow_mut().push(pipe);
+            // The largest is lent first.
+            let mut idle = self.idle.borrow_mut();
+            let at = idle.partition_point(|other| other.capacity <= pipe.capacity);
+            idle.insert(at, pipe);
             return;
         }
         self.counters.pipes_destroyed.bump();

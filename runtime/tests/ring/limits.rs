@@ -188,6 +188,19 @@ pub(crate) fn pipes_are_bounded_by_count_and_by_bytes() {
 }
 
 #[test]
+fn late_pipes_are_smaller_and_the_largest_is_lent_first() {
+    let config =
+        Config { pipes_max: 100, pipe_bytes: 256 << 10, pipe_bytes_max: 2 << 20, ..small() };
+    on_a_ring_with(config, async {
+        let pipes: Vec<_> = std::iter::from_fn(|| lend_pipe().unwrap().ok()).collect();
+        let sizes: Vec<_> = pipes.iter().map(|pipe| pipe.capacity() >> 10).collect();
+        assert_eq!(sizes, [[256; 4].as_slice(), &[128; 4], &[64; 8]].concat());
+        drop(pipes);
+        assert_eq!(lend_pipe().unwrap().unwrap().capacity(), 256 << 10);
+    });
+}
+
+#[test]
 fn a_wait_for_a_buffer_ends_when_one_comes_back() {
     on_a_ring_with(small(), async {
         let mut leases = Vec::new();
