@@ -127,6 +127,41 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// CPU of one arm to that of another at each pattern, for `calibrate`.
+///
+/// # Errors
+///
+/// A name is unknown, or a trial failed.
+pub(crate) fn ratios(
+    directory: &Path,
+    patterns: &[&str],
+    arms: [&str; 2],
+    time: Duration,
+) -> Result<Vec<Estimate>> {
+    let named = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let patterns = chosen(PATTERNS, &named(patterns), |pattern| pattern.name)?;
+    let pair = arms.map(|name| chosen(ARMS, &[name.to_owned()], |arm| arm.name));
+    let pair: Vec<&Arm> = pair.into_iter().collect::<Result<Vec<_>>>()?.concat();
+    let (sender_cpu, receiver_cpu) = crate::machine::two_cpus()?;
+    pin_to(receiver_cpu)?;
+    let folder = tempfile::tempdir_in(directory)?;
+    let path = folder.path().join("records");
+    // 256 MiB: ratios need no more.
+    let records = 1 << 18;
+    patterns::write(&path, records)?;
+    let stage = Stage { path, bytes: records * RECORD as u64, cpu: sender_cpu };
+    let time = time / u32::try_from(patterns.len())?;
+    let ratio = |pattern: &&Pattern| {
+        eprintln!("{}: {} against {}", pattern.name, pair[0].name, pair[1].name);
+        let samples = stage.measure(pattern, &pair, time)?;
+        let [one, other] = [0, 1].map(|index| -> Vec<f64> {
+            samples[index].iter().map(|sample| sample.told.usage.cpu_s()).collect()
+        });
+        estimate_ratio(&one, &other).context("no CPU was seen")
+    };
+    patterns.iter().map(ratio).collect()
+}
+
 /// The sender: one arm, once.
 pub(crate) fn send(job: &Job) -> Result<()> {
     die_with_the_parent(job.parent, Signal::KILL)?;

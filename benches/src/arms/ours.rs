@@ -13,7 +13,7 @@ use ringway::{FileSlice, Limits, Mode, Parts, Route, Thresholds, Transfer, trans
 
 use super::ways::Ways;
 use super::{Arm, Counts, ExchangeArm, Make, Span, StreamArm};
-use crate::point::{Choice, KIB, Slices};
+use crate::point::{Choice, KIB, MIB, Slices};
 use crate::wire::{REQUEST_LEN, offset_asked, response_header};
 
 /// What is forced; [`AUTO`] forces nothing.
@@ -23,9 +23,12 @@ struct Way {
     thresholds: fn() -> Thresholds,
     /// Streams are cut into parts of this many bytes, as a filter would leave them.
     part_len: u64,
+    /// Pipes are filled no further, as if they were no larger, in bytes.
+    pipe_bytes: u64,
 }
 
-const AUTO: Way = Way { forced: None, thresholds: Thresholds::default, part_len: u64::MAX };
+const AUTO: Way =
+    Way { forced: None, thresholds: Thresholds::default, part_len: u64::MAX, pipe_bytes: MIB };
 
 const fn forced(route: Route, mode: Mode) -> Way {
     Way { forced: Some((route, mode)), ..AUTO }
@@ -33,6 +36,10 @@ const fn forced(route: Route, mode: Mode) -> Way {
 
 const fn ranges(route: Route, part_len: u64) -> Way {
     Way { part_len, ..forced(route, Mode::Inline) }
+}
+
+const fn pipe(mode: Mode, pipe_bytes: u64) -> Way {
+    Way { pipe_bytes, ..forced(Route::Splice, mode) }
 }
 
 macro_rules! stream {
@@ -115,6 +122,42 @@ pub(super) const TRIED: &[Arm] = &[
             thresholds: || Thresholds::default().with_cork_max_bytes(0),
             ..forced(Route::Splice, Mode::Inline)
         }
+    ),
+    stream!(
+        "pipe-64k-inline",
+        "splice inline through a pipe of 64 KiB",
+        Hidden,
+        pipe(Mode::Inline, 64 * KIB)
+    ),
+    stream!(
+        "pipe-128k-inline",
+        "splice inline through a pipe of 128 KiB",
+        Hidden,
+        pipe(Mode::Inline, 128 * KIB)
+    ),
+    stream!(
+        "pipe-256k-inline",
+        "splice inline through a pipe of 256 KiB",
+        Hidden,
+        pipe(Mode::Inline, 256 * KIB)
+    ),
+    stream!(
+        "pipe-64k-hybrid",
+        "splice hybrid through a pipe of 64 KiB",
+        Hidden,
+        pipe(Mode::Hybrid, 64 * KIB)
+    ),
+    stream!(
+        "pipe-128k-hybrid",
+        "splice hybrid through a pipe of 128 KiB",
+        Hidden,
+        pipe(Mode::Hybrid, 128 * KIB)
+    ),
+    stream!(
+        "pipe-256k-hybrid",
+        "splice hybrid through a pipe of 256 KiB",
+        Hidden,
+        pipe(Mode::Hybrid, 256 * KIB)
     ),
     stream!("ranges-4k-copy", "ranges of 4 KiB, copied", Hidden, ranges(Route::Copy, 4 * KIB)),
     stream!("ranges-4k-splice", "ranges of 4 KiB, spliced", Hidden, ranges(Route::Splice, 4 * KIB)),
@@ -206,6 +249,10 @@ impl StreamArm for Stream {
 impl Way {
     fn apply<'t>(&self, transfer: Transfer<'t>) -> Transfer<'t> {
         let transfer = transfer.thresholds((self.thresholds)());
+        let transfer = match self.pipe_bytes {
+            MIB => transfer,
+            less => transfer.limits(Limits::default().with_pipe_bytes(less)),
+        };
         match self.forced {
             Some((route, mode)) => transfer.route(route).mode(mode),
             None => transfer,
