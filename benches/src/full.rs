@@ -1,11 +1,12 @@
 //! The full mode: every point of the matrix with every arm, for as long as one has.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::point::Choice;
-use crate::rounds::{self, Run};
+use crate::rounds::{self, Keeps, Run};
 use crate::schedule::Bounds;
 
 /// What the command line asks for.
@@ -14,6 +15,10 @@ pub(crate) struct Options {
     /// How long the whole run may take; it is filled, the most telling points first.
     #[arg(long = "for", value_name = "TIME", default_value = "2h", value_parser = humantime::parse_duration)]
     budget: Duration,
+    /// Go on with a run that was ended early, from the journal beside its results; `--for` is what it may
+    /// take from now on.
+    #[arg(long, value_name = "JOURNAL", requires = "out")]
+    resume: Option<PathBuf>,
     #[command(flatten)]
     rounds: rounds::Selection,
 }
@@ -29,6 +34,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         budget: options.budget,
         bounds: Bounds::FULL,
         plan: rounds::plan(&options.rounds, Choice::Full)?,
+        keeps: options.resume.clone().map_or(Keeps::Journal, Keeps::Resumed),
     };
     rounds::run(&run, &options.rounds).map(drop)
 }

@@ -28,6 +28,7 @@ mod data;
 mod filter;
 mod full;
 mod http_head;
+mod journal;
 mod launch;
 mod load;
 mod loopback;

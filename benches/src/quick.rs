@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::point::Choice;
-use crate::rounds::{self, Run};
+use crate::rounds::{self, Keeps, Run};
 use crate::schedule::Bounds;
 
 /// What the command line asks for.
@@ -29,6 +29,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         budget: Duration::from_secs(options.seconds_budget),
         bounds: Bounds::QUICK,
         plan: rounds::plan(&options.rounds, Choice::Quick)?,
+        keeps: Keeps::Nothing,
     };
     rounds::run(&run, &options.rounds).map(drop)
 }

@@ -1,7 +1,7 @@
 //! What a run found, as JSON lines: one line per point and arm, each complete in itself.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -110,7 +110,7 @@ pub(crate) struct Setting<'a> {
 }
 
 /// What was measured of an arm.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Part {
     pub(crate) samples: Vec<Sample>,
     pub(crate) counted: Option<PerGb>,
@@ -258,21 +258,30 @@ pub(crate) fn write(
     rows: &[impl Serialize],
 ) -> Result<PathBuf> {
     ensure!(!rows.is_empty(), "nothing was measured");
-    let day = machine.date.split('T').next().unwrap_or_default();
     let mut text = Vec::new();
     for row in rows {
         serde_json::to_writer(&mut text, row)?;
         text.push(b'\n');
     }
+    let (mut file, path) = create(directory, mode, machine, "jsonl")?;
+    file.write_all(&text)?;
+    Ok(path)
+}
+
+/// A new file of that name, or with the next free number.
+pub(crate) fn create(
+    directory: &Path,
+    mode: &str,
+    machine: &Machine,
+    ending: &str,
+) -> Result<(File, PathBuf)> {
+    let day = machine.date.split('T').next().unwrap_or_default();
     std::fs::create_dir_all(directory)?;
     for number in 1u32.. {
         let suffix = if number == 1 { String::new() } else { format!("-{number}") };
-        let path = directory.join(format!("{day}-{}-{mode}{suffix}.jsonl", machine.kernel));
-        match OpenOptions::new().write(true).create_new(true).open(&path) {
-            Ok(mut file) => {
-                file.write_all(&text)?;
-                return Ok(path);
-            }
+        let path = directory.join(format!("{day}-{}-{mode}{suffix}.{ending}", machine.kernel));
+        match OpenOptions::new().append(true).create_new(true).open(&path) {
+            Ok(file) => return Ok((file, path)),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error).context(format!("no writing to {}", path.display())),
         }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::arms::{self, Arm};
 use crate::data::{self, DataFile};
+use crate::journal::{Entry, Journal};
 use crate::machine::{Machine, pin_to};
 use crate::neighbours::Watch;
 use crate::network::{self, Far};
@@ -42,6 +43,17 @@ pub(crate) struct Run {
     pub(crate) budget: Duration,
     pub(crate) bounds: Bounds,
     pub(crate) plan: Plan,
+    pub(crate) keeps: Keeps,
+}
+
+/// Whether what was measured outlives a run that is ended early.
+#[derive(Debug)]
+pub(crate) enum Keeps {
+    Nothing,
+    /// In a journal beside the results, if they are written at all.
+    Journal,
+    /// In this one, which is gone on with.
+    Resumed(PathBuf),
 }
 
 /// Which arms run at which points.
@@ -102,7 +114,16 @@ pub(crate) fn run(run: &Run, options: &Selection) -> Result<Vec<Row>> {
     for (seed, (point, arms)) in (1..).zip(&run.plan) {
         courses.push(Course::new(&stage, point, arms, seed));
     }
-    go_through(run, &mut courses, (&stage, &directory), deadline)?;
+    let mut journal = match (&run.keeps, &options.out) {
+        (Keeps::Nothing, _) | (Keeps::Journal, None) => None,
+        (Keeps::Journal, Some(out)) => Some(Journal::begin(out, run.mode, &machine)?),
+        (Keeps::Resumed(path), _) => {
+            let (journal, entries) = Journal::resume(path, &machine)?;
+            entries.into_iter().try_for_each(|entry| resume(&mut courses, entry))?;
+            Some(journal)
+        }
+    };
+    go_through(run, &mut courses, (&stage, &directory), journal.as_mut(), deadline)?;
     let neighbours = watch.seen();
     let mut rows = Vec::new();
     for course in &courses {
@@ -119,10 +140,27 @@ pub(crate) fn run(run: &Run, options: &Selection) -> Result<Vec<Row>> {
         Some(directory) => {
             let path = results::write(directory, run.mode, &machine, &rows)?;
             println!("written to {}", path.display());
+            journal.map_or(Ok(()), Journal::end)?;
         }
         None => println!("not written to a file; --out benches/results would"),
     }
     Ok(rows)
+}
+
+/// Takes a pass of an earlier run for one of this.
+fn resume(courses: &mut [Course], entry: Entry) -> Result<()> {
+    let course = courses.iter_mut().find(|course| course.point.name == entry.point);
+    let course = course.with_context(|| format!("the journal's {} is not wanted", entry.point))?;
+    let names: Vec<&str> = course.present().iter().map(|arm| arm.name).collect();
+    let of_entry: Vec<&str> = entry.parts.iter().map(|(name, _)| name.as_str()).collect();
+    ensure!(names == of_entry, "the journal has other arms for {}", entry.point);
+    course.parts.resize(names.len(), Part::default());
+    for (part, (_, more)) in course.parts.iter_mut().zip(entry.parts) {
+        part.samples.extend(more.samples);
+        part.counted = more.counted;
+    }
+    (course.passes, course.rounds, course.pass_took) = (entry.pass, entry.rounds, entry.took);
+    Ok(())
 }
 
 /// All points, pass by pass. The first pass does the least, and shows how many of the points there is time for.
@@ -130,27 +168,36 @@ fn go_through(
     run: &Run,
     courses: &mut [Course],
     (stage, directory): (&Stage, &Path),
+    mut journal: Option<&mut Journal>,
     deadline: Instant,
 ) -> Result<()> {
     let left = || deadline.saturating_duration_since(Instant::now());
+    let mut go_on = |course: &mut Course, until| {
+        course.go_on(run.bounds, stage, directory, until)?;
+        journal.as_mut().map_or(Ok(()), |journal| journal.note(&course.last_pass()))
+    };
     let (mut begun, mut pass_of_begun) = (0, Duration::ZERO);
     for course in courses.iter_mut() {
-        if !schedule::admits(run.bounds, begun, pass_of_begun, left()) {
-            break;
+        if course.passes == 0 {
+            if !schedule::admits(run.bounds, begun, pass_of_begun, left()) {
+                break;
+            }
+            go_on(course, Instant::now())?;
         }
-        course.go_on(run.bounds, stage, directory, Instant::now())?;
         pass_of_begun += course.pass_took;
         begun += 1;
     }
-    let (begun, passes) = (usize::try_from(begun)?, run.bounds.passes);
-    for pass in 1..passes {
-        for (index, course) in courses.iter_mut().take(begun).enumerate() {
+    let courses = &mut courses[..usize::try_from(begun)?];
+    for pass in 1..run.bounds.passes {
+        for index in 0..courses.len() {
             if left().is_zero() && !run.bounds.insists {
                 return Ok(());
             }
-            let steps_left = (passes - pass) as usize * begun - index;
-            let until = Instant::now() + left() / u32::try_from(steps_left)?;
-            course.go_on(run.bounds, stage, directory, until)?;
+            let steps_left: u32 =
+                courses.iter().map(|course| run.bounds.passes.saturating_sub(course.passes)).sum();
+            if courses[index].passes <= pass {
+                go_on(&mut courses[index], Instant::now() + left() / steps_left.max(1))?;
+            }
         }
     }
     Ok(())
@@ -239,6 +286,17 @@ impl Course {
         }
         self.pass_took = made + begin.elapsed();
         Ok(())
+    }
+
+    /// The pass that was made last, for the journal.
+    fn last_pass(&self) -> Entry {
+        let of_pass = |(arm, part): (&Arm, &Part)| {
+            let own = part.samples.iter().filter(|sample| sample.pass == self.passes).cloned();
+            (arm.name.to_owned(), Part { samples: own.collect(), counted: part.counted })
+        };
+        let point = self.point.name.to_owned();
+        let parts = self.present().into_iter().zip(&self.parts).map(of_pass).collect();
+        Entry { point, pass: self.passes, rounds: self.rounds, took: self.pass_took, parts }
     }
 
     /// A row for each arm; `None` if there was no time for the arms.

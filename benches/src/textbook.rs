@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use crate::point::Choice;
 use crate::results::Row;
-use crate::rounds::{self, Run, Selection};
+use crate::rounds::{self, Keeps, Run, Selection};
 use crate::schedule::Bounds;
 
 /// What the command line asks for.
@@ -71,6 +71,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         budget: Duration::from_secs(options.seconds_budget),
         bounds: Bounds::QUICK,
         plan: rounds::plan(&selection, Choice::Full)?,
+        keeps: Keeps::Nothing,
     };
     let rows = rounds::run(&run, &selection)?;
     for line in lines(&rows) {

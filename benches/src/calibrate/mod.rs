@@ -20,7 +20,7 @@ use crate::arms::{self, Arm};
 use crate::filter;
 use crate::point::{self, Point};
 use crate::results::{Row, passes};
-use crate::rounds::{self, Run, Selection};
+use crate::rounds::{self, Keeps, Run, Selection};
 use crate::schedule::Bounds;
 use crate::stats::{Estimate, estimate_ratio_of_passes};
 
@@ -121,7 +121,8 @@ fn tell(field: &str, default: u64, found: u64, compared: &[(u64, Estimate)]) -> 
 fn measure(options: &Options, budget: Duration, questions: &[&Question]) -> Result<Vec<Row>> {
     let (out, data_dir) = (options.out.clone(), options.data_dir.clone());
     let selection = Selection { out, points: Vec::new(), arms: Vec::new(), data_dir };
-    let run = Run { mode: "calibrate", budget, bounds: Bounds::QUICK, plan: plan(questions)? };
+    let (bounds, keeps) = (Bounds::QUICK, Keeps::Nothing);
+    let run = Run { mode: "calibrate", budget, bounds, plan: plan(questions)?, keeps };
     rounds::run(&run, &selection)
 }
 
