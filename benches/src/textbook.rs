@@ -80,8 +80,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for sentence in corrections(&rows) {
         println!("- {sentence}");
     }
+    println!("{GAP}");
     Ok(())
 }
+
+/// The row that is missing.
+pub(crate) const GAP: &str = "gap: TLS is not in this table, because the receiver compares what arrives with the \
+                              file; the mode `tls` has its costs";
 
 /// The heads of [`lines`].
 pub(crate) const HEADS: &[&str] = &[

@@ -121,7 +121,8 @@ fn textbook_section(page: &mut String, rows: &[AnyRow]) -> Result<()> {
         let cells: String = line.iter().map(|cell| format!("<td>{}</td>", escaped(cell))).collect();
         writeln!(page, "<tr>{cells}</tr>")?;
     }
-    page.push_str("</table></div>\n<p>Where the textbook is wrong:</p>\n<ul>\n");
+    writeln!(page, "</table></div>\n<p class=\"note\">{}</p>", escaped(textbook::GAP))?;
+    page.push_str("<p>Where the textbook is wrong:</p>\n<ul>\n");
     for sentence in textbook::corrections(&typed) {
         writeln!(page, "<li>{}</li>", escaped(&sentence))?;
     }
