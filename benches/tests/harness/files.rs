@@ -54,3 +54,23 @@ fn page_is_made_of_what_a_run_has_written() {
     assert!(text(&output.stdout).contains("2 of 2 rows overlap"), "{}", text(&output.stdout));
     assert!(!harness(&["report", "/no/such/file"]).status.success());
 }
+
+#[test]
+#[ignore = "lane: a minute"]
+fn calibrated_thresholds_are_loaded_by_the_library() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("thresholds.json");
+    let fields = ["--fields", "pipe_min_bytes,reference_min_bytes", "--seconds-budget", "10"];
+    let mut arguments = vec!["calibrate", "--thresholds", file.to_str().unwrap()];
+    arguments.extend(fields);
+    let output = harness(&arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(said.contains("the defaults"), "{said}");
+    let loaded: ringway::Thresholds =
+        serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    // Pipes are never smaller, and 64 KiB of runs are never gathered.
+    assert!(loaded.pipe_min_bytes >= 64 << 10 && loaded.reference_min_bytes <= 64 << 10);
+    let unknown = harness(&["calibrate", "--fields", "copy_max"]);
+    assert!(text(&unknown.stderr).contains("no threshold copy_max"));
+}
