@@ -70,8 +70,12 @@ impl AnyRow {
         COSTS.iter().find_map(|(path, unit)| Some(Cost { unit, value: self.estimate(path)? }))
     }
 
-    /// The cost to that of the baseline in the same run.
+    /// The cost to that of the baseline in the same run; the baseline's own says nothing.
     pub(crate) fn ratio(&self) -> Option<Estimate> {
+        let is_baseline = self.0["baseline"].as_str().is_some_and(|it| Some(it) == self.name());
+        if is_baseline {
+            return None;
+        }
         self.estimate(&["ratio"]).or_else(|| self.estimate(&["p99_ratio"]))
     }
 
@@ -107,5 +111,6 @@ mod tests {
         let bystander = row(r#"{"scene":"c","server":"s","p99_ratio":@}"#);
         assert!((bystander.ratio().unwrap().low - 1.0).abs() < 1e-9);
         assert_eq!(row(r#"{"point":"p","arm":"a","figures":null}"#).cost(), None);
+        assert_eq!(row(r#"{"point":"p","arm":"a","baseline":"a","ratio":@}"#).ratio(), None);
     }
 }

@@ -158,7 +158,7 @@ fn bar(row: &AnyRow) -> Option<Bar> {
     Some(Bar {
         about: row.text("about").to_owned(),
         value: row.cost()?.value,
-        ratio: row.ratio().filter(|_| !baseline),
+        ratio: row.ratio(),
         kind: Kind::of(row.mode(), &name, baseline),
         name,
     })

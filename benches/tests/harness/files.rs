@@ -51,7 +51,7 @@ fn page_is_made_of_what_a_run_has_written() {
     let page = std::fs::read_to_string(&html).unwrap();
     assert!(page.contains("<svg") && page.contains("self-test-stream"), "{page}");
     let output = harness(&["compare", paths[0], paths[0]]);
-    assert!(text(&output.stdout).contains("2 of 2 rows overlap"), "{}", text(&output.stdout));
+    assert!(text(&output.stdout).contains("1 of 1 rows overlap"), "{}", text(&output.stdout));
     assert!(!harness(&["report", "/no/such/file"]).status.success());
 }
 
