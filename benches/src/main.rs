@@ -109,6 +109,9 @@ enum Command {
     #[cfg(feature = "peers")]
     #[command(hide = true)]
     PeerServedir(servers::ServedirJob),
+    /// Answer as the bare loop does that reads, seals and sends; started by the harness itself.
+    #[command(hide = true)]
+    PeerFloor(servers::FloorJob),
     /// Serve, rightly or wrongly on purpose; started by the harness itself.
     #[command(hide = true)]
     PeerBroken(servers::BrokenJob),
@@ -135,6 +138,7 @@ fn main() -> ExitCode {
         Command::KeepSite(job) => servers::keep_site(&job),
         #[cfg(feature = "peers")]
         Command::PeerServedir(job) => servers::serve_dir(&job),
+        Command::PeerFloor(job) => servers::serve_floor(&job),
         Command::PeerBroken(job) => servers::serve_broken(&job),
     };
     match outcome {

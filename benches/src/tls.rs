@@ -7,8 +7,11 @@
 
 mod arms;
 mod cipher;
+mod handshakes;
 mod receiver;
 mod rows;
+mod rustls_loop;
+mod sealed_loop;
 mod suite;
 
 use std::fs::File;
@@ -22,11 +25,13 @@ use ringway::tls::rustls::ClientConfig;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::arms::shaken;
 use self::arms::{ARMS, Arm};
+pub(crate) use self::receiver::discard_answer;
 use self::receiver::{Expected, Purpose};
 use self::rows::Setting;
+pub(crate) use self::sealed_loop::Sealer;
 pub(crate) use self::suite::Certificate;
-#[cfg(feature = "peers")]
 pub(crate) use self::suite::TLS_SUITE;
 use self::suite::{SUITES, Suite};
 use crate::data::{self, DataFile};
@@ -46,6 +51,9 @@ pub(crate) struct Options {
     /// How long the timed rounds may take in all, in seconds; more time buys more rounds.
     #[arg(long, value_name = "N", default_value_t = 120)]
     seconds_budget: u64,
+    /// Measure full handshakes instead: CPU of the server's thread for each.
+    #[arg(long, conflicts_with_all = ["suites", "arms", "mebibytes"])]
+    handshakes: bool,
     /// Measure only these cipher suites, by name.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     suites: Vec<String>,
@@ -97,6 +105,9 @@ struct Told {
 ///
 /// A name is unknown, or a trial failed: wrong bytes fail the whole run.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.handshakes {
+        return handshakes::run(options);
+    }
     let suites = chosen(SUITES, &options.suites, |suite| suite.name)?;
     let mut arms = chosen(ARMS, &options.arms, |arm| arm.name)?;
     arms.retain(|arm| !arm.hidden || options.arms.iter().any(|name| name == arm.name));

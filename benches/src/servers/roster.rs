@@ -28,6 +28,7 @@ pub(crate) enum Program {
     Nginx { tcp_nopush: bool, tls: bool },
     Ringwayd { tls: bool },
     ServeDir { tls: bool },
+    Floor,
     Broken(Fault),
 }
 
@@ -88,6 +89,11 @@ pub(crate) const TLS_SERVERS: &[Server] = &[
         "tower-http ServeDir on axum over tokio-rustls, one current_thread runtime, no log",
         Program::ServeDir { tls: true },
     ),
+    shown(
+        "sealed-loop",
+        "no server: one connection at a time by a bare loop of preadv, sealing in place and send",
+        Program::Floor,
+    ),
 ];
 
 /// The server of this name.
@@ -129,7 +135,9 @@ impl Installed {
             Program::ServeDir { .. } => {
                 return Err("this harness was built without --features peers".to_owned());
             }
-            Program::Broken(_) => (own.to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+            Program::Floor | Program::Broken(_) => {
+                (own.to_owned(), env!("CARGO_PKG_VERSION").to_owned())
+            }
         };
         Ok(Self { server, version, binary })
     }
@@ -178,12 +186,22 @@ impl Installed {
                     line.extend(["--certificate".into(), site.path().into()]);
                 }
             }
+            Program::Floor => {
+                line.push("peer-floor".into());
+                serves(&mut line);
+                line.extend(["--certificate".into(), site.path().into()]);
+            }
             Program::Broken(fault) => {
                 line.extend(["peer-broken".into(), "--fault".into(), fault.name().into()]);
                 serves(&mut line);
             }
         }
         Ok(line)
+    }
+
+    /// Whether it can have many connections, and many requests on each.
+    pub(crate) fn is_a_server(&self) -> bool {
+        self.server.program != Program::Floor
     }
 
     /// Whether it has child processes, which it must be given the time to end.

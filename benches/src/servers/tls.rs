@@ -39,8 +39,10 @@ struct Point {
 enum Client {
     /// As many keep-alive connections, for some time.
     Wrk { connections: u32, seconds: u32 },
-    /// One GET.
+    /// One GET, opened by OpenSSL.
     Curl,
+    /// One GET, whose sealed answer is discarded: the same cheap client for everybody.
+    Discard,
 }
 
 const WRK: Client = Client::Wrk { connections: 64, seconds: 3 };
@@ -49,6 +51,7 @@ const POINTS: &[Point] = &[
     Point { name: "tls-get-64k", file_len: 64 * KIB, client: WRK },
     Point { name: "tls-get-1m", file_len: MIB, client: WRK },
     Point { name: "tls-download-1g", file_len: 1024 * MIB, client: Client::Curl },
+    Point { name: "tls-discard-1g", file_len: 1024 * MIB, client: Client::Discard },
 ];
 
 /// What stays the same for all trials of a run.
@@ -87,10 +90,13 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let time = Duration::from_secs(options.seconds_budget) / u32::try_from(points.len())?;
     let mut rows: Vec<Row> = Vec::new();
     for (number, point) in (1..).zip(points) {
+        let many = matches!(point.client, Client::Wrk { .. });
+        let here: Vec<&Installed> =
+            found.iter().filter(|server| server.is_a_server() || !many).collect();
         let path = stage.site.root().join(point.name);
         let data = DataFile::create_named(&path, point.file_len, number)?;
         let watch = Watch::start();
-        let samples = stage.measure(point, &found, &data, time)?;
+        let samples = stage.measure(point, &here, &data, time)?;
         let setting = Setting {
             machine: &machine,
             neighbours: watch.seen(),
@@ -98,7 +104,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
             congestion: &congestion,
             point,
         };
-        let new = rows::condense(&setting, &found, &samples)?;
+        let new = rows::condense(&setting, &here, &samples)?;
         println!("{}", rows::table(point, &new));
         rows.extend(new);
         std::fs::remove_file(&path)?;
@@ -115,7 +121,7 @@ impl Stage {
     fn measure(
         &self,
         point: &Point,
-        servers: &[Installed],
+        servers: &[&Installed],
         data: &DataFile,
         time: Duration,
     ) -> Result<Vec<Vec<Sample>>> {
@@ -124,7 +130,7 @@ impl Stage {
         while schedule::goes_on(Bounds::ONE_PASS, done, begin.elapsed(), time) {
             done += 1;
             for index in schedule::order(servers.len(), done) {
-                let sample = self.trial(point, &servers[index], data, done == 1);
+                let sample = self.trial(point, servers[index], data, done == 1);
                 let name = servers[index].server.name;
                 samples[index]
                     .push(sample.with_context(|| format!("point {}, server {name}", point.name))?);
@@ -156,7 +162,7 @@ impl Stage {
         first: bool,
     ) -> Result<Sample> {
         let url = format!("https://{}/{}", running.address, point.name);
-        if first || point.client != Client::Curl {
+        if first || matches!(point.client, Client::Wrk { .. }) {
             self.clients.compare(&url, data)?;
         }
         if let Client::Wrk { connections, .. } = point.client {
@@ -169,6 +175,10 @@ impl Stage {
             Client::Wrk { connections, seconds } => self.clients.wrk(&url, connections, seconds)?,
             Client::Curl => {
                 self.clients.download(&url, point.file_len)?;
+                1
+            }
+            Client::Discard => {
+                self.clients.discard(running.address, point.name, point.file_len)?;
                 1
             }
         };
@@ -194,6 +204,7 @@ impl Point {
                 format!("{}; wrk, {connections} connections, {seconds} s", server.about)
             }
             Client::Curl => format!("{}; curl, one GET", server.about),
+            Client::Discard => format!("{}; one GET, not opened", server.about),
         }
     }
 }

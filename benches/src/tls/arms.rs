@@ -15,8 +15,9 @@ use ringway::tls::TlsAcceptor;
 use ringway::tls::rustls::{ServerConfig, ServerConnection, Stream};
 use ringway::{Route, transfer_file};
 
-use super::cipher;
+use super::sealed_loop::Sealer;
 use super::suite::Suite;
+use super::{cipher, rustls_loop};
 use crate::measure::{Start, Usage};
 
 /// One way.
@@ -44,6 +45,9 @@ enum Way {
     Ours,
     Copy,
     Blocking(Fault),
+    /// So many records at a time.
+    SealedLoop(usize),
+    RustlsLoop,
     #[cfg(feature = "peers")]
     Tokio(fn(File, TcpStream, Arc<ServerConfig>) -> Result<Usage>),
     Cipher,
@@ -69,6 +73,8 @@ const fn sealed(name: &'static str, about: &'static str, way: Way) -> Arm {
 
 /// What the others are compared with.
 pub(super) const OURS: &str = "ringway-tls";
+/// The floor of reading, sealing and sending.
+pub(super) const FLOOR: &str = "sealed-loop";
 /// The floor of the copying.
 pub(super) const COPY: &str = "ringway-copy";
 /// The floor of the sealing.
@@ -76,6 +82,18 @@ pub(super) const CIPHER: &str = "cipher-alone";
 
 pub(crate) const ARMS: &[Arm] = &[
     sealed(OURS, "transfer_file to a TlsStream, which chooses by itself: Registered", Way::Ours),
+    sealed(
+        FLOOR,
+        "a bare blocking loop, no runtime: preadv of 64 records, AWS-LC seals them in place, one send",
+        Way::SealedLoop(64),
+    ),
+    sealed("sealed-loop-4", "the same, 4 records at a time", Way::SealedLoop(4)),
+    sealed("sealed-loop-16", "the same, 16 records at a time", Way::SealedLoop(16)),
+    sealed(
+        "rustls-loop",
+        "rustls's buffered writer over the loop of ringway: read 64 KiB, write to rustls, send",
+        Way::RustlsLoop,
+    ),
     sealed(
         "rustls-64k",
         "blocking std sockets: pread 64 KiB, write to rustls, which writes",
@@ -125,6 +143,8 @@ impl Arm {
             Way::Ours => ours(file, socket, config),
             Way::Copy => plain_copy(file, socket),
             Way::Blocking(fault) => blocking(&file, socket, config, *fault),
+            Way::SealedLoop(records) => sealed_loop(&file, socket, config, *records),
+            Way::RustlsLoop => rustls_over_the_loop(file, socket, config),
             #[cfg(feature = "peers")]
             Way::Tokio(send) => send(file, socket, config),
             Way::Cipher => {
@@ -170,8 +190,51 @@ fn plain_copy(file: File, socket: TcpStream) -> Result<Usage> {
     })
 }
 
+fn rustls_over_the_loop(file: File, socket: TcpStream, config: Arc<ServerConfig>) -> Result<Usage> {
+    let runtime = Runtime::new()?;
+    let file = runtime::fs::File::from_std(file);
+    let stream = net::TcpStream::from_std(socket)?;
+    runtime.block_on(async {
+        let mut connection = rustls_loop::accept(&stream, config).await?;
+        let start = Start::now();
+        rustls_loop::send(&stream, &mut connection, &file).await?;
+        let end = stream.read(&mut [0]).await?;
+        let used = start.used();
+        ensure!(end == 0, "the receiver said something");
+        Ok(used)
+    })
+}
+
+fn sealed_loop(
+    file: &File,
+    mut socket: TcpStream,
+    config: Arc<ServerConfig>,
+    records: usize,
+) -> Result<Usage> {
+    let mut config = Arc::unwrap_or_clone(config);
+    config.enable_secret_extraction = true;
+    let mut sealer = Sealer::of(shaken(&mut socket, Arc::new(config))?)?;
+    let start = Start::now();
+    sealer.send_file(&mut socket, file, records)?;
+    sealer.send_end(&mut socket)?;
+    confirmed(&socket)?;
+    Ok(start.used())
+}
+
+/// A connection of rustls over a blocking socket, with nothing left to be sent.
+pub(crate) fn shaken(
+    socket: &mut TcpStream,
+    config: Arc<ServerConfig>,
+) -> Result<ServerConnection> {
+    let mut connection = ServerConnection::new(config)?;
+    while connection.is_handshaking() || connection.wants_write() {
+        connection.complete_io(socket).context("no handshake")?;
+    }
+    Ok(connection)
+}
+
 /// What everybody reads at a time, in bytes.
-const CHUNK: usize = 64 * 1024;
+pub(super) const CHUNK: usize = 64 * 1024;
 
 fn blocking(
     file: &File,
@@ -179,10 +242,7 @@ fn blocking(
     config: Arc<ServerConfig>,
     fault: Fault,
 ) -> Result<Usage> {
-    let mut connection = ServerConnection::new(config)?;
-    while connection.is_handshaking() || connection.wants_write() {
-        connection.complete_io(&mut socket).context("no handshake")?;
-    }
+    let mut connection = shaken(&mut socket, config)?;
     let mut buffer = vec![0; CHUNK];
     let start = Start::now();
     let (mut stream, mut offset) = (Stream::new(&mut connection, &mut socket), 0);

@@ -45,7 +45,6 @@ pub(crate) const SUITES: &[Suite] = &[
 ];
 
 /// What servers are compared with.
-#[cfg(feature = "peers")]
 pub(crate) const TLS_SUITE: &Suite = &SUITES[0];
 
 impl Suite {

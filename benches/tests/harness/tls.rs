@@ -19,7 +19,8 @@ fn tls(arms: &str, out: &std::path::Path) -> Output {
 #[test]
 fn tls_is_measured_with_each_suite() {
     let out = tempfile::tempdir().unwrap();
-    let output = tls("ringway-tls,ringway-copy,cipher-alone", out.path());
+    let arms = "ringway-tls,sealed-loop,rustls-loop,ringway-copy,cipher-alone";
+    let output = tls(arms, out.path());
     assert!(output.status.success(), "{}", text(&output.stderr));
     let rows = lines_of_the_only_file(out.path(), "-tls.jsonl");
     for suite in SUITES {
@@ -29,6 +30,22 @@ fn tls_is_measured_with_each_suite() {
         assert_eq!(row["samples"].as_array().unwrap().len() as u64, row["n"]);
         assert!(row["cpu_s_per_gb"]["median"].as_f64().unwrap() > 0.0);
         assert!(row["ratios"]["ringway-copy"]["median"].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[test]
+fn handshakes_are_measured_beside_those_of_rustls_alone() {
+    let out = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringway-bench"));
+    command.args(["tls", "--handshakes", "--seconds-budget", "0", "--out"]).arg(out.path());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let rows = lines_of_the_only_file(out.path(), "-tls-handshakes.jsonl");
+    for arm in ["ringway-accept", "rustls-accept"] {
+        let row = rows.iter().find(|row| row["arm"] == arm).unwrap();
+        assert!(row["n"].as_u64().unwrap() >= 6);
+        assert!(row["cpu_us_per_handshake"]["median"].as_f64().unwrap() > 0.0);
+        assert!(row["ratio_to_rustls"]["median"].as_f64().unwrap() > 0.0);
     }
 }
 

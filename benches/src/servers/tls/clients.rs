@@ -1,13 +1,16 @@
 //! wrk and curl: how they are started, and what they say.
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
+use ringway::tls::rustls::ClientConfig;
 
 use crate::data::DataFile;
-use crate::tls::Certificate;
+use crate::tls::{self, Certificate, TLS_SUITE};
 
 /// What OpenSSL's clients are told: there is one suite.
 const OPENSSL_CONF: &str = "\
@@ -27,13 +30,15 @@ const SUITE: &str = "TLSv1.3 / TLS_AES_256_GCM_SHA384";
 pub(super) struct Clients {
     openssl_conf: PathBuf,
     certificate: PathBuf,
+    config: Arc<ClientConfig>,
 }
 
 impl Clients {
     pub(super) fn make(directory: &Path, certificate: &Certificate) -> Result<Self> {
         let openssl_conf = directory.join("openssl.cnf");
         std::fs::write(&openssl_conf, OPENSSL_CONF)?;
-        Ok(Self { openssl_conf, certificate: certificate.chain() })
+        let config = certificate.client(TLS_SUITE)?;
+        Ok(Self { openssl_conf, certificate: certificate.chain(), config })
     }
 
     /// GETs once and compares every byte; the suite must be the one.
@@ -72,6 +77,11 @@ impl Clients {
         let said = String::from_utf8_lossy(&output.stdout);
         ensure!(said == format!("200 {len}"), "curl: {}: {said}", output.status);
         Ok(())
+    }
+
+    /// GETs once, and discards what is sealed.
+    pub(super) fn discard(&self, address: SocketAddr, name: &str, len: u64) -> Result<()> {
+        tls::discard_answer(address, &self.config, name, len)
     }
 
     fn curl(&self, url: &str) -> Command {

@@ -62,7 +62,7 @@ pub(super) struct Setting<'a> {
 /// A row for each server; the samples of all are in the order of the rounds.
 pub(super) fn condense(
     setting: &Setting<'_>,
-    servers: &[Installed],
+    servers: &[&Installed],
     samples: &[Vec<Sample>],
 ) -> Result<Vec<Row>> {
     let gb = setting.point.file_len as f64 / 1e9;
@@ -71,7 +71,7 @@ pub(super) fn condense(
     };
     let base = servers.iter().position(|server| server.server.name == BASELINE);
     let base = base.map(|base| cpu(&samples[base]));
-    let row = |(server, samples): (&Installed, &Vec<Sample>)| {
+    let row = |(server, samples): (&&Installed, &Vec<Sample>)| {
         let own = cpu(samples);
         let each = |figure: &dyn Fn(&Sample) -> f64| {
             estimate(&samples.iter().map(figure).collect::<Vec<_>>()).context("no samples")
@@ -106,7 +106,7 @@ pub(super) fn table(point: &Point, rows: &[Row]) -> String {
     for row in rows {
         let (figure, unit) = match point.client {
             Client::Wrk { .. } => (table::interval(&row.cpu_us_per_request, 1), "CPU-µs/request"),
-            Client::Curl => (table::interval(&row.cpu_s_per_gb, 3), "CPU-s/GB"),
+            Client::Curl | Client::Discard => (table::interval(&row.cpu_s_per_gb, 3), "CPU-s/GB"),
         };
         let ratio = row.ratio.map_or(String::new(), |ratio| table::interval(&ratio, 2));
         let (name, n) = (&row.server, row.n);
