@@ -81,16 +81,29 @@ pub fn trace(options: &[&str], way: Way, path: &Path, id: u64) -> Traced {
     let address = listener.local_addr().unwrap();
     let patience = expecting(id, 0).patience(Duration::from_secs(30));
     let receiver = Receiver::spawn(listener, patience);
-    let output = path.with_extension("told");
+    let order = format!("{way:?} {address} {}", path.display());
+    let (told, ended) = tell(options, &order, &path.with_extension("told"));
+    // If it never came, nobody else does: this ends the receiver's wait.
+    let connected = told.contains("connected");
+    if !connected {
+        drop(std::net::TcpStream::connect(address));
+    }
+    let received = receiver.join().unwrap();
+    Traced { received: connected.then_some(received), clean: ended && !told.is_empty(), told }
+}
+
+/// Runs the test [`CHILD`] of this binary under strace, with an order for it. What it told at last, and
+/// whether it ended by itself, in time, and not by a panic.
+pub fn tell(options: &[&str], order: &str, output: &Path) -> (String, bool) {
     let child = Command::new("strace")
         .args(["-f", "-qq"])
         .args(options)
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", CHILD, "--include-ignored", "--nocapture", "--test-threads=1"])
-        .env("RINGWAY_TRACED", format!("{way:?} {address} {}", path.display()))
+        .env("RINGWAY_TRACED", order)
         .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())
-        .stdout(std::fs::File::create(&output).unwrap())
+        .stdout(std::fs::File::create(output).unwrap())
         .stderr(Stdio::null())
         .spawn();
     let mut child = child.expect("strace is installed: it is what these tests see with");
@@ -106,21 +119,10 @@ pub fn trace(options: &[&str], way: Way, path: &Path, id: u64) -> Traced {
             None => std::thread::sleep(Duration::from_millis(1)),
         }
     };
-    let told = std::fs::read_to_string(&output).unwrap();
+    let told = std::fs::read_to_string(output).unwrap();
     let mut lines = told.lines().rev();
     let told = lines.find_map(|line| line.split_once("told: ")).map_or("", |(_, told)| told);
-    let told = told.to_owned();
-    // If it never came, nobody else does: this ends the receiver's wait.
-    let connected = told.contains("connected");
-    if !connected {
-        drop(std::net::TcpStream::connect(address));
-    }
-    let received = receiver.join().unwrap();
-    Traced {
-        received: connected.then_some(received),
-        clean: status.is_some_and(|status| status.success()) && !told.is_empty(),
-        told,
-    }
+    (told.to_owned(), status.is_some_and(|status| status.success()))
 }
 
 /// The name of the test that is the child.
