@@ -34,6 +34,14 @@ const EBUSY: i32 = 16;
 /// Set by the lane whose kernel has TLS: there it must not be missing.
 const REQUIRED: &str = "RINGWAY_KERNEL_TLS_REQUIRED";
 
+/// Set by the lane whose kernel takes a second key: there keys must be updated.
+const UPDATES_REQUIRED: &str = "RINGWAY_KERNEL_TLS_UPDATES_REQUIRED";
+
+/// What a kernel before 6.14 may do must not pass where a newer one is to be shown.
+fn older_kernel() {
+    assert!(std::env::var_os(UPDATES_REQUIRED).is_none(), "this kernel takes no second key");
+}
+
 /// Whether the kernel seals here; says so if it does not.
 async fn kernel_seals() -> bool {
     let (mut stream, _client) = connected(&by_kernel()).await;
