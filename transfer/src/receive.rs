@@ -259,7 +259,7 @@ impl<'t> Receive<'t> {
         let given = self.incoming.given.len() as u64;
         let before = |kind| ReceiveError::new(kind, (given, 0));
         self.limits.check().map_err(|invalid| before(ReceiveErrorKind::InvalidLimit(invalid)))?;
-        if self.incoming.origin.stream().is_torn() {
+        if self.incoming.origin.is_torn() {
             return Err(before(ReceiveErrorKind::Torn));
         }
         let Incoming { expected, most, .. } = self.incoming;

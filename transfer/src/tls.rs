@@ -45,4 +45,4 @@ pub use rustls;
 pub use session::KeyUpdates;
 pub(crate) use session::Unsealed;
 pub(crate) use stream::Received;
-pub use stream::{Backend, TlsStream};
+pub use stream::{Backend, TlsReader, TlsStream};

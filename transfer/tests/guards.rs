@@ -6,6 +6,7 @@
 //! | `PipeWithResidueKept` | liburing#412, curvine#1002 | canaries: the next client gets a foreign byte |
 //! | `ShortReadIgnored` | R9 | canaries: what the last user left in the buffer is sent |
 //! | `DropNotMarked` | Kafka | the counts: bytes went out, and the stream says nothing |
+//! | `DroppedReceiveNotMarked` | Kafka | a stream in the middle of a body is read from |
 //! | `PoisonIgnored` | Kafka | a stream with half a body takes a byte that must be refused |
 //! | `StagedCountsAsSent` | Netty | the counts: the error tells of more than the peer has got |
 //! | `MoreOnTail` | golang#10948 | the clock: the last bytes wait, five times |
@@ -30,7 +31,7 @@ use std::time::Duration;
 
 use ringway::runtime::fault::{Sabotage, sabotage};
 use ringway_testkit::{Bite, Quarantine, assert_bites, run_in_child};
-use scenes::{aborted, borders, dropped, mutated, sealed, stalled};
+use scenes::{aborted, borders, dropped, mutated, received, sealed, stalled};
 
 #[global_allocator]
 static ALLOCATOR: Quarantine = Quarantine::new();
@@ -66,6 +67,12 @@ guard!(a_short_read, ShortReadIgnored, Bite::Says("a foreign byte among"), || {
 guard!(an_unmarked_stream, DropNotMarked, Bite::Says("bytes went out unnoticed"), || {
     dropped::drop_everywhere(300);
 });
+guard!(
+    a_torn_stream,
+    DroppedReceiveNotMarked,
+    Bite::Says("the middle of a body was read as something else"),
+    received::drop_and_read_on
+);
 guard!(
     a_poisoned_stream,
     PoisonIgnored,

@@ -53,6 +53,9 @@ sabotages! {
     AcceptWithoutPause,
     /// A transfer that is dropped in the middle leaves no mark on its stream (Kafka).
     DropNotMarked,
+    /// A transfer out of a stream that is dropped in the middle leaves no mark on it: the next reader
+    /// takes the rest of a body for its own (Kafka, the other way round).
+    DroppedReceiveNotMarked,
     /// A stream whose transfer was dropped takes bytes again at once (Kafka).
     PoisonIgnored,
     /// A read counts for as many bytes as it was asked for (R9: bytes of the last user are sent).

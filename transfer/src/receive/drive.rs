@@ -99,7 +99,7 @@ impl Run<'_> {
         {
             lease.spare_mut()[..bytes.len()].copy_from_slice(bytes);
             lease.set_filled(bytes.len());
-            self.note_buffer(&lease);
+            self.note_buffer(&mut lease);
             self.gathering = Some(Vessel::Buffer { lease, start: 0 });
         }
     }
@@ -271,7 +271,7 @@ impl Run<'_> {
     async fn lend_buffer(&mut self, busy: bool) -> Result<Option<Vessel>, ReceiveError> {
         let bytes = to_len(self.limits.copy_batch_bytes.min(self.progress.left()));
         let no_ring = |run: &Self, error| run.fail_io("lease", Side::Host, error);
-        let lent = match try_lease(bytes).map_err(|error| no_ring(self, error))? {
+        let mut lent = match try_lease(bytes).map_err(|error| no_ring(self, error))? {
             Some(lent) => lent,
             // Who holds one and waits for another may wait for somebody who does the same.
             None if busy => return Ok(None),
@@ -281,11 +281,14 @@ impl Run<'_> {
                 lent.map_err(|error| no_ring(self, error))?
             }
         };
-        self.note_buffer(&lent);
+        self.note_buffer(&mut lent);
         Ok(Some(Vessel::Buffer { lease: lent, start: 0 }))
     }
 
-    fn note_buffer(&mut self, lease: &ringway_runtime::Lease) {
+    fn note_buffer(&mut self, lease: &mut ringway_runtime::Lease) {
+        if self.origin.is_secret() {
+            lease.set_secret(usize::MAX);
+        }
         self.receipt.buffer_bytes = self.receipt.buffer_bytes.max(lease.capacity() as u64);
         self.receipt.buffer_registered = lease.is_registered();
     }

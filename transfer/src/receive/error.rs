@@ -9,6 +9,7 @@ use crate::limits::InvalidLimit;
 use crate::pace::TooSlow;
 use crate::receive::plan::Unfit;
 use crate::receive::receipt::Received;
+use crate::tls::{TlsError, TlsErrorKind};
 
 /// A body that is not, or not wholly, in its file.
 ///
@@ -97,7 +98,9 @@ impl fmt::Display for ReceiveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { kind, counts: (received, written), source, .. } = &*self.0;
         write!(f, "{kind}")?;
-        if let (ReceiveErrorKind::Foreign { .. }, Some(source)) = (kind, source) {
+        if let (ReceiveErrorKind::Foreign { .. } | ReceiveErrorKind::Tls { .. }, Some(source)) =
+            (kind, source)
+        {
             write!(f, ": {source}")?;
         }
         write!(f, "; {received} bytes had come and {written} had been written. ")?;
@@ -175,6 +178,11 @@ pub enum ReceiveErrorKind {
     PeerUnreachable { op: &'static str, errno: i32 },
     /// What the peer sent cannot be decoded; the source says why.
     Malformed,
+    /// The stream ended without saying that it ends, as TLS must (`close_notify`): what came, which is
+    /// in the file, may be only the beginning.
+    CutOff,
+    /// The TLS session failed; the source says how.
+    Tls { blame: Blame },
     /// The transfer had to end within `limit`.
     DeadlineExceeded { limit: Duration },
     /// The transfer was cancelled.
@@ -254,6 +262,8 @@ impl fmt::Display for ReceiveErrorKind {
                 write!(f, "the peer sent {bytes} bytes in {over:?}, below {floor} bytes per second")
             }
             Self::Malformed => f.write_str("what the peer sent cannot be decoded"),
+            Self::CutOff => f.write_str("the stream was cut off"),
+            Self::Tls { .. } => f.write_str("the TLS session cannot go on"),
             Self::DeadlineExceeded { limit } => {
                 write!(f, "the transfer had not ended after {limit:?}")
             }
@@ -271,7 +281,7 @@ impl ReceiveErrorKind {
     /// Who is likely to blame, and what to do.
     fn advice(&self) -> (Blame, &'static str) {
         match *self {
-            Self::ShortBody(_) | Self::PeerClosed { .. } => {
+            Self::ShortBody(_) | Self::CutOff | Self::PeerClosed { .. } => {
                 (Blame::Peer, "let the peer send the rest from the written bytes on")
             }
             Self::TooLong { .. } => (Blame::Peer, "allow more bytes if such bodies are welcome"),
@@ -286,6 +296,9 @@ impl ReceiveErrorKind {
                 (Blame::Peer, "lower the minimum rate if peers on slow links are welcome")
             }
             Self::Malformed => (Blame::Peer, "close the connection"),
+            Self::Tls { blame } => {
+                (blame, "make a new connection, and receive the rest from the written bytes on")
+            }
             Self::DeadlineExceeded { .. } => {
                 (Blame::Caller, "give a longer deadline, or receive the rest later")
             }
@@ -334,9 +347,16 @@ fn kind_of(op: &'static str, side: Side, error: &io::Error) -> ReceiveErrorKind 
     if inner.is_some_and(|inner| inner.is::<ringway_runtime::net::Torn>()) {
         return Kind::Torn;
     }
+    if let Some(tls) = inner.and_then(|inner| inner.downcast_ref::<TlsError>()) {
+        return match tls.kind() {
+            TlsErrorKind::Truncated => Kind::CutOff,
+            _ => Kind::Tls { blame: tls.blame() },
+        };
+    }
     let Some(errno) = error.raw_os_error() else {
         // A decoder has no errnos.
         return match error.kind() {
+            io::ErrorKind::UnexpectedEof => Kind::CutOff,
             io::ErrorKind::InvalidData => Kind::Malformed,
             _ => Kind::Foreign { op },
         };

@@ -66,7 +66,8 @@ pub(super) enum Kind<'t> {
     Decoded(&'t mut dyn Decoded),
 }
 
-/// A stream whose bytes must pass through memory on their way: TLS, or a transfer coding.
+/// A stream whose bytes must pass through memory on their way: TLS, or a transfer coding. A
+/// [`TlsStream`](crate::tls::TlsStream) is one.
 ///
 /// It never waits: a transfer waits for its socket, and tries again.
 pub trait Decoded {
@@ -80,6 +81,27 @@ pub trait Decoded {
 
     /// The socket that it reads from.
     fn stream(&self) -> &Stream;
+
+    /// Bytes that were taken out of what it reads from, since that was made. It says whether a transfer
+    /// that is dropped has lost any.
+    fn taken(&self) -> u64 {
+        self.stream().received()
+    }
+
+    /// A transfer that began when [`Self::taken`] was `began` was dropped in the middle.
+    fn tear(&self, began: u64) {
+        self.stream().tear(began);
+    }
+
+    /// Whether one was, and nobody has asked what it had taken.
+    fn is_torn(&self) -> bool {
+        self.stream().is_torn()
+    }
+
+    /// Whether buffers must be wiped behind it.
+    fn is_secret(&self) -> bool {
+        false
+    }
 }
 
 impl<'t> Origin<'t> {
@@ -94,6 +116,31 @@ impl<'t> Origin<'t> {
             Kind::Plain(stream) => stream,
             Kind::Decoded(decoded) => decoded.stream(),
         }
+    }
+
+    pub(super) fn taken(&self) -> u64 {
+        match &self.0 {
+            Kind::Plain(stream) => stream.received(),
+            Kind::Decoded(decoded) => decoded.taken(),
+        }
+    }
+
+    pub(super) fn tear(&self, began: u64) {
+        match &self.0 {
+            Kind::Plain(stream) => stream.tear(began),
+            Kind::Decoded(decoded) => decoded.tear(began),
+        }
+    }
+
+    pub(super) fn is_torn(&self) -> bool {
+        match &self.0 {
+            Kind::Plain(stream) => stream.is_torn(),
+            Kind::Decoded(decoded) => decoded.is_torn(),
+        }
+    }
+
+    pub(super) fn is_secret(&self) -> bool {
+        matches!(&self.0, Kind::Decoded(decoded) if decoded.is_secret())
     }
 
     pub(super) fn is_decoded(&self) -> bool {

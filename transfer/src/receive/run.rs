@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ringway_runtime as runtime;
+use ringway_runtime::fault::{Sabotage, sabotaged};
 use ringway_runtime::fs::File;
 
 use super::error::{ReceiveError, ReceiveErrorKind};
@@ -60,7 +61,7 @@ impl<'t> Run<'t> {
         watch: Watch,
     ) -> Self {
         let Incoming { origin, given, .. } = incoming;
-        let stream_began = origin.stream().received();
+        let stream_began = origin.taken();
         let receipt = Received::new(&plan, given.len() as u64);
         let first = (!given.is_empty()).then_some(Vessel::Given { bytes: given, start: 0 });
         Self {
@@ -173,9 +174,11 @@ impl<'t> Run<'t> {
 
 impl Drop for Run<'_> {
     fn drop(&mut self) {
-        let stream = self.origin.stream();
-        if !self.resolved && stream.received() != self.stream_began {
-            stream.tear(self.stream_began);
+        if !self.resolved
+            && self.origin.taken() != self.stream_began
+            && !sabotaged(Sabotage::DroppedReceiveNotMarked)
+        {
+            self.origin.tear(self.stream_began);
         }
     }
 }

@@ -3,23 +3,26 @@
 mod establish;
 mod kernel;
 mod outgoing;
+mod reading;
 mod ready;
 
-use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::task::Waker;
 
 use ringway_runtime::net::{Half, TcpStream};
 use rustls::pki_types::CertificateDer;
 use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
 
-use super::engine::{Engine, Stepped, Unread};
+use super::engine::{Engine, Stepped};
 use super::error::{TlsError, TlsErrorKind};
 use super::handshake::Agreed;
 use super::kernel::KernelSender;
 use super::session::{Fault, KeyUpdates};
 
 pub(crate) use outgoing::Received;
+use reading::Shared;
+pub use reading::TlsReader;
 
 /// A connection that is sealed by TLS 1.3, or 1.2, and can be the sink of a transfer.
 ///
@@ -33,7 +36,7 @@ pub(crate) use outgoing::Received;
 /// did not take, and closing overtakes it. `close` waits for them.
 pub struct TlsStream {
     stream: TcpStream,
-    state: RefCell<Box<State>>,
+    state: Shared,
     agreed: Box<Agreed>,
     backend: Backend,
 }
@@ -68,87 +71,16 @@ struct State {
     broken: Option<&'static str>,
     /// Where a transfer began that was dropped, in plaintext.
     poisoned: Option<u64>,
+    /// Plaintext that was read, in bytes.
+    taken: u64,
+    /// Where a receiving transfer began that was dropped, on that scale.
+    torn: Option<u64>,
+    /// Whoever waits in a [`TlsReader`], and whether something has come for it meanwhile.
+    reader: Option<Waker>,
+    news: bool,
 }
 
 impl TlsStream {
-    /// Receives at least one byte of plaintext, waiting for it; 0 after the peer's `close_notify`.
-    ///
-    /// Answers the peer's key updates on the way, as far as the socket takes them without waiting.
-    ///
-    /// # Errors
-    ///
-    /// `UnexpectedEof` if the connection ends without a `close_notify`: what was read may be only the
-    /// beginning. `InvalidData` if the peer breaks the protocol, `ConnectionAborted` for its alerts; both
-    /// hold a [`TlsError`]. Otherwise those of recv(2).
-    ///
-    /// # Cancel safety
-    ///
-    /// Nothing is lost.
-    pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        loop {
-            match self.read_ready(buffer) {
-                Ok(Some(count)) => return Ok(count),
-                Ok(None) => {}
-                Err(error) => return Err(error),
-            }
-            self.stream.readable().await?;
-            self.state.get_mut().dry = false;
-        }
-    }
-
-    /// Reads what is there without waiting; `None` if that is nothing.
-    fn read_ready(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        self.check_broken()?;
-        loop {
-            let state = self.state.get_mut();
-            let read = state.engine.read(buffer);
-            if state.engine.owes() {
-                // What cannot be said now is said before the next data.
-                let _ = self.try_flush();
-            }
-            match read.map_err(TlsError::into_io)? {
-                Unread::Bytes(count) => return Ok(Some(count)),
-                Unread::End => return Ok(Some(0)),
-                Unread::Nothing => {}
-            }
-            if !self.fill()? {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// Receives ciphertext; `false` if there is none now.
-    fn fill(&self) -> io::Result<bool> {
-        let mut state = self.state.borrow_mut();
-        if state.dry {
-            state.engine.rest();
-            return Ok(false);
-        }
-        let room = state.engine.room().map_err(TlsError::into_io)?;
-        let len = room.len();
-        match self.stream.try_recv(room) {
-            Ok(0) => {
-                state.ended = true;
-                state.engine.end_of_stream().map_err(TlsError::into_io)?;
-                Ok(true)
-            }
-            Ok(count) => {
-                state.dry = count < len;
-                state.engine.received(count);
-                Ok(true)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                state.dry = true;
-                state.engine.rest();
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
     /// Sends all bytes, waiting for room. The peer is heard by [`read`](Self::read), and by transfers while
     /// they send; this only sends.
     ///
@@ -203,7 +135,7 @@ impl TlsStream {
     /// Call it again.
     pub async fn close(&mut self) -> io::Result<()> {
         self.check()?;
-        self.state.get_mut().engine.close().map_err(TlsError::into_io)?;
+        self.state.lock().engine.close().map_err(TlsError::into_io)?;
         self.flush().await?;
         self.drain_kernel().await?;
         match self.stream.shutdown(Half::Write) {
@@ -229,7 +161,7 @@ impl TlsStream {
     ///
     /// `Unsupported` by TLS 1.2; a [`TlsError`] where the kernel seals and takes no second key.
     pub fn update_keys(&mut self, ask_peer: bool) -> io::Result<()> {
-        match &mut self.state.get_mut().engine {
+        match &mut self.state.lock().engine {
             Engine::Own(..)
                 if self.backend == Backend::KernelTls && !KernelSender::can_update() =>
             {
@@ -248,7 +180,7 @@ impl TlsStream {
     /// How often keys were updated.
     #[must_use]
     pub fn key_updates(&self) -> KeyUpdates {
-        match &self.state.borrow().engine {
+        match &self.state.lock().engine {
             Engine::Own(session, _) => session.key_updates(),
             Engine::Classic(_) => KeyUpdates::default(),
         }
@@ -303,7 +235,7 @@ impl TlsStream {
     }
 
     fn check_broken(&self) -> io::Result<()> {
-        match self.state.borrow().broken {
+        match self.state.lock().broken {
             Some(why) => Err(TlsError::new(TlsErrorKind::BrokenOff(why)).into_io()),
             None => Ok(()),
         }

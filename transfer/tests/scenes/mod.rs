@@ -7,5 +7,6 @@ pub mod aborted;
 pub mod borders;
 pub mod dropped;
 pub mod mutated;
+pub mod received;
 pub mod sealed;
 pub mod stalled;

@@ -8,6 +8,7 @@ mod handshake;
 mod openssl;
 mod peers;
 mod programs;
+mod receiving;
 mod stream;
 
 use std::sync::Arc;

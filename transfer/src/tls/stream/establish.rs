@@ -1,9 +1,8 @@
 //! From a handshake to a stream: who seals from now on.
 
-use std::cell::RefCell;
-
 use ringway_runtime::net::TcpStream;
 
+use super::reading::Shared;
 use super::{Backend, State, TlsStream};
 use crate::tls::TlsLimits;
 use crate::tls::engine::Engine;
@@ -34,8 +33,12 @@ impl TlsStream {
             ended: false,
             broken: None,
             poisoned: None,
+            taken: 0,
+            torn: None,
+            reader: None,
+            news: false,
         };
-        let (state, agreed) = (RefCell::new(Box::new(state)), Box::new(agreed));
+        let (state, agreed) = (Shared::new(state), Box::new(agreed));
         Ok(Self { stream, state, agreed, backend })
     }
 }

@@ -17,7 +17,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(20);
 impl TlsStream {
     /// Says what is owed; `false` if the socket is full.
     pub(super) fn try_say(&self) -> io::Result<bool> {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state.lock();
         let Some((session, kernel)) = state.kernel_half() else { return Ok(true) };
         loop {
             let Some(message) = session.owed() else { return Ok(true) };
@@ -48,7 +48,7 @@ impl TlsStream {
     /// due and the socket is too full to say so.
     pub(crate) fn allowance(&self) -> io::Result<u64> {
         loop {
-            let mut state = self.state.borrow_mut();
+            let mut state = self.state.lock();
             let Some((session, kernel)) = state.kernel_half() else { return Ok(u64::MAX) };
             if let Some(fault) = session.fault().filter(|_| !session.may_send()) {
                 return Err(into_io(fault));
@@ -69,7 +69,7 @@ impl TlsStream {
 
     /// Closes a record that was left open for more, when nothing follows after all.
     pub(crate) fn close_record(&self) {
-        if self.state.borrow().kernel.is_some() {
+        if self.state.lock().kernel.is_some() {
             KernelSender::flush(&self.stream);
         }
     }
@@ -100,7 +100,7 @@ impl TlsStream {
     pub(super) async fn drain_kernel(&mut self) -> io::Result<()> {
         let mut pause = Duration::from_millis(1);
         loop {
-            match &self.state.get_mut().kernel {
+            match &self.state.lock().kernel {
                 Some(kernel) if !kernel.is_drained(&self.stream)? => {}
                 _ => return Ok(()),
             }
@@ -114,7 +114,7 @@ impl TlsStream {
 
     /// Tells the session how much data the kernel has sent.
     pub(super) fn note_kernel(&self) {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state.lock();
         if let Some((session, kernel)) = state.kernel_half() {
             session.kernel_has_sent(kernel.accepted(&self.stream));
         }

@@ -20,7 +20,7 @@ pub(crate) enum Received {
 impl TlsStream {
     /// Seals a record in place; see [`Session::seal`](crate::tls::session::Session::seal).
     pub(crate) fn seal(&self, slot: &mut [u8], len: usize) -> Result<usize, Unsealed> {
-        self.state.borrow_mut().engine.seal(slot, len)
+        self.state.lock().engine.seal(slot, len)
     }
 
     /// Seals a copy of at most one record of plaintext, behind what `into` holds; returns how much.
@@ -29,27 +29,27 @@ impl TlsStream {
         plaintext: &[u8],
         into: &mut Vec<u8>,
     ) -> Result<usize, Unsealed> {
-        self.state.borrow_mut().engine.seal_copy(plaintext, into)
+        self.state.lock().engine.seal_copy(plaintext, into)
     }
 
     /// The socket has taken the first `records` staged records whole, with so much plaintext in all.
     pub(crate) fn took(&self, records: u64, plaintext: u64) {
-        self.state.borrow_mut().engine.took(records, plaintext);
+        self.state.lock().engine.took(records, plaintext);
     }
 
     /// The first staged record is half sent: its rest waits here and goes before anything else.
     pub(crate) fn keep(&self, rest: &[u8], plaintext: u64) {
-        self.state.borrow_mut().engine.keep(rest, plaintext);
+        self.state.lock().engine.keep(rest, plaintext);
     }
 
     /// Takes back the last `records` staged records, of which nothing has gone out.
     pub(crate) fn rewind(&self, records: u64) {
-        self.state.borrow_mut().engine.rewind(records);
+        self.state.lock().engine.rewind(records);
     }
 
     /// Whether something must go out before further data: call [`Self::try_flush`].
     pub(crate) fn owes(&self) -> bool {
-        self.state.borrow().engine.owes()
+        self.state.lock().engine.owes()
     }
 
     /// Sends what is owed and pending, without waiting; `false` if the socket is full.
@@ -62,7 +62,7 @@ impl TlsStream {
         if self.backend == Backend::KernelTls {
             return self.try_say();
         }
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state.lock();
         loop {
             state.engine.prepare().map_err(TlsError::into_io)?;
             let pending = state.engine.pending();
@@ -87,19 +87,26 @@ impl TlsStream {
         self.check_broken()?;
         self.note_kernel();
         // Somebody has waited, or wants to know.
-        self.state.borrow_mut().dry = false;
+        self.state.lock().dry = false;
+        let heard = self.hear();
+        let mut state = self.state.lock();
+        if state.engine.unread() > 0 || !matches!(heard, Ok(Received::Nothing)) {
+            state.tell_reader();
+        }
+        heard
+    }
+
+    fn hear(&self) -> io::Result<Received> {
         loop {
-            let mut state = self.state.borrow_mut();
+            let mut state = self.state.lock();
             if state.engine.unread() >= state.unread_max {
                 return Ok(Received::Full);
             }
-            let stepped = state.engine.step().map_err(TlsError::into_io)?;
-            drop(state);
-            match stepped {
+            match state.engine.step().map_err(TlsError::into_io)? {
                 Stepped::Opened => {}
                 Stepped::End => return Ok(Received::Closed),
                 Stepped::NeedsMore => {
-                    if !self.fill()? {
+                    if !state.fill(&self.stream)? {
                         return Ok(Received::Nothing);
                     }
                 }
@@ -109,30 +116,30 @@ impl TlsStream {
 
     /// Nothing can be sent or read any more, because of `why`.
     pub(crate) fn break_off(&self, why: &'static str) {
-        self.state.borrow_mut().broken.get_or_insert(why);
+        self.state.lock().broken.get_or_insert(why);
     }
 
     /// A transfer that began when [`Self::accepted`] was `began` was dropped in the middle.
     pub(crate) fn poison(&self, began: u64) {
-        self.state.borrow_mut().poisoned.get_or_insert(began);
+        self.state.lock().poisoned.get_or_insert(began);
     }
 
     pub(crate) fn is_poisoned(&self) -> bool {
-        self.state.borrow().poisoned.is_some() || self.stream.is_poisoned()
+        self.state.lock().poisoned.is_some() || self.stream.is_poisoned()
     }
 
     /// Plaintext of the records that the socket has taken whole, in bytes, since the handshake.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.note_kernel();
-        self.state.borrow().engine.accepted()
+        self.state.lock().engine.accepted()
     }
 
     /// Plaintext of a record of which the socket has taken only the beginning, in bytes. It goes out
     /// before anything else, and counts as accepted then.
     #[must_use]
     pub fn half_sent(&self) -> u64 {
-        self.state.borrow().engine.pending().plaintext()
+        self.state.lock().engine.pending().plaintext()
     }
 
     /// Waits until nothing of a dropped transfer is in flight any more and its half-sent record is out,
@@ -150,7 +157,7 @@ impl TlsStream {
         self.flush().await?;
         self.close_record();
         self.note_kernel();
-        let state = self.state.get_mut();
+        let mut state = self.state.lock();
         let accepted = state.engine.accepted();
         Ok(state.poisoned.take().map_or(0, |began| accepted - began))
     }
@@ -200,7 +207,7 @@ impl TlsStream {
         let (begin, accepted) = whole.checked_sub(1).map_or((0, 0), |last| ends[last]);
         self.took(whole as u64, accepted as u64);
         let Some(&(end, plain_end)) = ends.get(whole) else { return Ok(accepted) };
-        let state = self.state.get_mut();
+        let mut state = self.state.lock();
         if state.engine.is_classic() {
             // rustls cannot take a record back, so all of them wait here.
             let all = ends[ends.len() - 1].1;

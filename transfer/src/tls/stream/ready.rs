@@ -3,16 +3,6 @@
 use super::*;
 
 impl TlsStream {
-    /// Reads what is there, without waiting; 0 after the peer's `close_notify`.
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` if nothing is there: wait for [`readable`](Self::readable). Otherwise as for
-    /// [`read`](Self::read).
-    pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.read_ready(buffer)?.ok_or_else(|| io::ErrorKind::WouldBlock.into())
-    }
-
     /// Waits until something has come, or the peer has finished, without a buffer. It may be nothing
     /// that can be read: part of a record, a key update.
     ///
@@ -24,8 +14,12 @@ impl TlsStream {
     ///
     /// Nothing is lost.
     pub async fn readable(&mut self) -> io::Result<()> {
+        // What was received with an earlier record is here already, and the socket would not tell of it.
+        if self.state.lock().has_more() {
+            return Ok(());
+        }
         self.stream.readable().await?;
-        self.state.get_mut().dry = false;
+        self.state.lock().dry = false;
         Ok(())
     }
 
