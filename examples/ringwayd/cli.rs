@@ -1,5 +1,6 @@
 //! The command line of `ringwayd`.
 
+pub(crate) mod client;
 pub(crate) mod get;
 pub(crate) mod push;
 pub(crate) mod receive;
@@ -36,8 +37,8 @@ pub(crate) enum Command {
     ///
     /// Exit status: 0 everything arrived; 1 nothing was begun; 2 the command line is wrong; otherwise
     /// what all failures have in common: 3 a file, 4 no connection, 5 the connection broke, 6 refused,
-    /// 7 other bytes arrived, 8 out of time, 9 interrupted, 10 a limit of this host, 20 several of
-    /// these.
+    /// 7 other bytes arrived, 8 out of time, 9 interrupted, 10 a limit of this host, 12 no TLS with
+    /// it, 20 several of these.
     #[command(verbatim_doc_comment)]
     Push(push::Push),
     /// Pushes what appears in a folder to HTTP servers, and remembers over a kill what is to be done.

@@ -8,6 +8,7 @@ mod config;
 mod doctor;
 mod get;
 mod http;
+mod pem;
 mod privileges;
 mod push;
 mod serve;

@@ -11,6 +11,7 @@ use ringway::error::{Blame, ErrorKind};
 use ringway::receive::{ReceiveError, ReceiveErrorKind};
 
 use super::digest::Sha256;
+use super::distrust;
 use super::reply::Reply;
 use super::response::Malformed;
 use super::retry::{self, Remedy};
@@ -32,6 +33,8 @@ pub(crate) enum Failure {
     Unresolved(String),
     /// No connection came about.
     Unreachable(String),
+    /// It is not who it must be, or there is no TLS with it for another reason that stays.
+    NoTls(String),
     /// The connection broke, or the receiver closed it.
     Broken(String),
     /// The receiver neither took nor said anything for so long.
@@ -74,6 +77,7 @@ pub(crate) enum Kind {
     Interrupted = 9,
     Host = 10,
     Disk = 11,
+    Tls = 12,
 }
 
 /// The exit status if failures are of several kinds.
@@ -82,6 +86,11 @@ const MIXED: u8 = 20;
 impl Failure {
     /// What a transfer that failed means here.
     pub(crate) fn from_transfer(error: &TransferError) -> Failure {
+        if let Some(failure @ Failure::NoTls(_)) =
+            distrust::tls_within(error).map(distrust::failure)
+        {
+            return failure;
+        }
         match error.kind() {
             ErrorKind::Truncated(_) | ErrorKind::InvalidRange { .. } => {
                 Failure::SourceChanged("it became shorter".to_owned())
@@ -142,6 +151,7 @@ impl Failure {
         match self {
             Failure::Refused { remedy, .. } => *remedy,
             Failure::SourceUnreadable(_)
+            | Failure::NoTls(_)
             | Failure::Disk(_)
             | Failure::TooLong(_)
             | Failure::OutOfTime(_)
@@ -156,6 +166,7 @@ impl Failure {
             Failure::Unresolved(_) | Failure::Unreachable(_) | Failure::GivenUp => {
                 Kind::Unreachable
             }
+            Failure::NoTls(_) => Kind::Tls,
             Failure::Broken(_)
             | Failure::Silent(_)
             | Failure::Malformed(_)
@@ -190,6 +201,7 @@ impl Kind {
             Kind::Interrupted => "interrupted",
             Kind::Host => "host",
             Kind::Disk => "disk",
+            Kind::Tls => "tls",
         }
     }
 }
@@ -199,6 +211,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::Unresolved(why) => write!(f, "its name cannot be resolved: {why}"),
             Failure::Unreachable(why) => write!(f, "it cannot be reached: {why}"),
+            Failure::NoTls(why) => write!(f, "there is no TLS with it: {why}"),
             Failure::Broken(why) => write!(f, "the connection broke: {why}"),
             Failure::Silent(limit) => write!(f, "it neither took nor said anything for {limit:?}"),
             Failure::Malformed(why) => write!(f, "its answer cannot be understood: {why}"),

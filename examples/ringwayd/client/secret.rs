@@ -5,6 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 
+use crate::cli::client::Caller;
+
 /// Bytes that a token may have, at most.
 const TOKEN_BYTES_MAX: u64 = 8192;
 
@@ -13,6 +15,19 @@ const TOKEN_BYTES_MAX: u64 = 8192;
 pub(crate) struct Token(String);
 
 impl Token {
+    /// The token that the settings name, if they name one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::from_file`] and [`Self::from_environment`].
+    pub(crate) fn of(caller: &Caller) -> anyhow::Result<Option<Token>> {
+        Ok(match (&caller.token_file, &caller.token_variable) {
+            (Some(path), _) => Some(Token::from_file(path)?),
+            (None, Some(name)) => Some(Token::from_environment(name)?),
+            (None, None) => None,
+        })
+    }
+
     /// Reads a token from a file, whose last line end does not count.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use self::bars::Bars;
 use self::lines::Lines;
 use super::outcome::{Delivered, Failure, Tally};
 use super::url::Url;
-use crate::cli::push::ProgressForm;
+use crate::cli::client::ProgressForm;
 
 /// How things are told.
 #[derive(Debug)]

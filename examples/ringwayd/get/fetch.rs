@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use ringway::receive::{Origin, Received};
 use ringway::runtime::time;
+use ringway::tls::TlsConnector;
 use ringway::{Incoming, Limits, transfer_file};
 
 use super::answer::{Answer, Asked, judge, strong_tag};
@@ -13,11 +14,12 @@ use super::chunked::Chunked;
 use super::place::Part;
 use crate::cli::get::Get;
 use crate::client::digest::Sha256;
+use crate::client::distrust;
 use crate::client::hasher::Hasher;
 use crate::client::outcome::{Delivered, Failure};
 use crate::client::reply::Reply;
 use crate::client::response::{Framing, Head, Parsed, parse};
-use crate::client::retry::{Policy, Verdict};
+use crate::client::retry::Verdict;
 use crate::client::secret::Token;
 use crate::client::show::{Show, Track};
 use crate::client::url::Url;
@@ -33,6 +35,8 @@ const UNSENT_BYTES_MAX: u32 = 16 * 1024;
 pub(crate) struct Order {
     pub(crate) settings: Get,
     pub(crate) token: Option<Token>,
+    /// What shakes hands, if anything is to be fetched over https.
+    pub(crate) tls: Option<TlsConnector>,
     pub(crate) hasher: Hasher,
 }
 
@@ -53,7 +57,7 @@ pub(crate) async fn in_time(
     url: &Url,
     path: &Path,
 ) -> Result<Delivered, Failure> {
-    let limit = Duration::from_secs(order.settings.limits.whole_timeout_seconds);
+    let limit = order.settings.limits.attempts.whole();
     let fetched = time::timeout(limit, fetch(order, show, track, url, path)).await;
     fetched.unwrap_or(Err(Failure::OutOfTime(limit)))
 }
@@ -65,12 +69,7 @@ async fn fetch(
     url: &Url,
     path: &Path,
 ) -> Result<Delivered, Failure> {
-    let limits = &order.settings.limits;
-    let policy = Policy {
-        retries: limits.retries,
-        wait: Duration::from_millis(limits.retry_wait_milliseconds),
-        wait_max: Duration::from_secs(limits.retry_wait_max_seconds),
-    };
+    let policy = order.settings.limits.attempts.policy();
     let mut part = Part::open(path, &url.to_string()).await?;
     let resumable = part.tag.is_some() && !order.settings.no_resume;
     if !resumable {
@@ -111,20 +110,21 @@ async fn attempt(
     part: &mut Part,
 ) -> Result<Step, Failure> {
     let limits = &order.settings.limits;
-    let silence = Duration::from_secs(limits.idle_timeout_seconds);
+    let silence = limits.attempts.silence();
     let here = part.len()?;
     let tag = part.tag.clone().filter(|_| here > 0);
     let asked = tag.as_deref().map(|tag| Asked { offset: here, tag });
     let terms = Terms {
-        connect_timeout: Duration::from_secs(limits.connect_timeout_seconds),
+        connect_timeout: limits.attempts.connect_timeout(),
         unsent_bytes_max: UNSENT_BYTES_MAX,
+        tls: order.tls.as_ref(),
     };
     let mut wire = wire::reach(at, terms).await?;
     // What was given for one host is not meant for another.
     let own = (&at.host, at.port) == (&url.host, url.port);
     let asking = time::timeout(silence, async {
-        let broken = |error: std::io::Error| Failure::Broken(error.to_string());
-        wire.send(question(order, at, asked, own).as_bytes()).await.map_err(broken)?;
+        let sent = wire.send(question(order, at, asked, own).as_bytes()).await;
+        sent.map_err(|error| distrust::of_stream(&error))?;
         head(&wire).await
     });
     let (head, given) = asking.await.map_err(|_| Failure::Silent(silence))??;
@@ -169,7 +169,7 @@ fn question(order: &Order, at: &Url, asked: Option<Asked<'_>>, own: bool) -> Str
     if let (Some(token), true) = (&order.token, own) {
         _ = write!(text, "Authorization: {}\r\n", token.field());
     }
-    for header in order.settings.header.iter().filter(|_| own) {
+    for header in order.settings.caller.header.iter().filter(|_| own) {
         _ = write!(text, "{}: {}\r\n", header.name, header.value);
     }
     text + "\r\n"
@@ -199,7 +199,7 @@ async fn head(wire: &Wire) -> Result<(Head, Vec<u8>), Failure> {
                     return Err(Failure::Broken("it was closed without an answer".to_owned()));
                 }
                 Ok(len) => received.extend_from_slice(&piece[..len]),
-                Err(error) => return Err(Failure::Broken(error.to_string())),
+                Err(error) => return Err(distrust::of_stream(&error)),
             },
         }
     }
@@ -214,7 +214,7 @@ async fn receive(
     (framing, offset, given): (Framing, u64, Vec<u8>),
 ) -> Result<Option<Received>, Failure> {
     let settings = &order.settings.limits;
-    let silence = Duration::from_secs(settings.idle_timeout_seconds);
+    let silence = settings.attempts.silence();
     let mut chunks;
     let incoming = match framing {
         Framing::None => return Ok(None),
@@ -235,7 +235,7 @@ async fn receive(
             .offset(offset)
             .limits(Limits::default().with_peer_timeout(silence))
             .on_progress(|at| track.advance(offset + at.written));
-    if let Some(rate) = settings.rate_bytes_per_second {
+    if let Some(rate) = settings.attempts.rate_bytes_per_second {
         transfer = transfer.rate_limit(rate, (rate.get() / 10).max(16 * 1024));
     }
     transfer.await.map(Some).map_err(|error| Failure::from_receive(&error))

@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 use ringway::runtime::signal::{Kind, Signals};
 use ringway::runtime::{Runtime, spawn, time};
 
@@ -31,8 +31,8 @@ use crate::client::hasher::Hasher;
 use crate::client::outcome::{Failure, Tally};
 use crate::client::secret::Token;
 use crate::client::show::Show;
-use crate::client::url::Url;
-use crate::client::wire;
+use crate::client::trust;
+use crate::client::url::{Scheme, Url};
 
 /// How often bars move.
 const PAINT: Duration = Duration::from_millis(100);
@@ -44,20 +44,23 @@ const PAINT: Duration = Duration::from_millis(100);
 /// What keeps it from starting. What fails later is told by [`Show`] and by the exit code.
 pub(crate) fn run(settings: &Get) -> anyhow::Result<ExitCode> {
     let jobs = jobs(settings)?;
-    let token = match (&settings.token_file, &settings.token_variable) {
-        (Some(path), _) => Some(Token::from_file(path)?),
-        (None, Some(name)) => Some(Token::from_environment(name)?),
-        (None, None) => None,
+    let token = Token::of(&settings.caller)?;
+    let tls = match settings.urls.iter().any(|url| url.scheme == Scheme::Https) {
+        true => {
+            Some(trust::connector(&settings.trust, settings.limits.attempts.connect_timeout())?)
+        }
+        false => None,
     };
     let signals = Signals::new(&[Kind::Terminate, Kind::Interrupt]);
     let signals = signals.context("cannot listen to signals")?;
     let order = Order {
         settings: settings.clone(),
         token,
+        tls,
         hasher: Hasher::start().context("cannot start a thread for digests")?,
     };
-    let show =
-        Show::start(settings.progress, "from").context("cannot start to tell of progress")?;
+    let show = Show::start(settings.caller.progress, "from")
+        .context("cannot start to tell of progress")?;
     let runtime = Runtime::new().map_err(|error| anyhow!("{error}"))?;
     Ok(runtime.block_on(fetch_all(&order, &jobs, Rc::new(show), signals)))
 }
@@ -70,9 +73,6 @@ fn jobs(settings: &Get) -> anyhow::Result<Vec<(Url, PathBuf)>> {
     ensure!(!(several && settings.sha256.is_some()), "--sha256 is for one URL");
     let mut jobs = Vec::new();
     for url in &settings.urls {
-        if let Err(why) = wire::check(url.scheme) {
-            bail!("{url}: {why}");
-        }
         let path = match &settings.output {
             Some(path) => path.clone(),
             None => url.file_name().with_context(|| {

@@ -7,7 +7,6 @@
 //! ```
 
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
@@ -22,6 +21,7 @@ use super::listener::{Final, Listener};
 use super::request::Put;
 use super::source::Version;
 use crate::client::digest::Sha256;
+use crate::client::distrust;
 use crate::client::outcome::{Delivered, Failure};
 use crate::client::reply::{Reply, ReplyReader};
 use crate::client::show::Track;
@@ -54,6 +54,13 @@ pub(crate) struct Link {
     replies: ReplyReader,
     /// It has carried an exchange already, so the receiver may have closed it meanwhile.
     used: bool,
+}
+
+impl Link {
+    /// Ends a connection that is not needed any more.
+    pub(crate) async fn close(self) {
+        self.wire.close().await;
+    }
 }
 
 /// Why an exchange failed, and whether that may be because the connection was an old one.
@@ -98,8 +105,9 @@ impl Attempt<'_> {
     async fn connect(&self) -> Result<Link, Failure> {
         let limits = &self.order.limits;
         let terms = Terms {
-            connect_timeout: Duration::from_secs(limits.connect_timeout_seconds),
+            connect_timeout: limits.attempts.connect_timeout(),
             unsent_bytes_max: limits.max_unsent_bytes,
+            tls: self.order.tls.as_ref(),
         };
         let wire = wire::reach(self.url, terms).await?;
         Ok(Link { wire, replies: ReplyReader::default(), used: false })
@@ -127,7 +135,7 @@ impl Attempt<'_> {
             let silence = self.silence();
             let sent = time::timeout(silence, wire.send(&first)).await;
             sent.map_err(|_| Failure::Silent(silence))?
-                .map_err(|error: io::Error| Failure::Broken(error.to_string()))?;
+                .map_err(|error| distrust::of_stream(&error))?;
             first.clear();
             let wait = Duration::from_millis(limits.expect_timeout_milliseconds);
             // One that says nothing in this time may not know the question: the body follows.
@@ -195,8 +203,10 @@ impl Attempt<'_> {
                     return Err(failure);
                 }
                 // It has closed the connection, and may have said why before.
-                let Ok(Final::Status(status)) = listener.status_within(LAST_WORDS).await else {
-                    return Err(failure);
+                let status = match listener.status_within(LAST_WORDS).await {
+                    Ok(Final::Status(status)) => status,
+                    Err(reason @ Failure::NoTls(_)) => return Err(reason),
+                    Err(_) => return Err(failure),
                 };
                 self.not_early(status, self.track.sent())?;
                 let reply = listener.reply(LAST_WORDS).await?;
@@ -237,7 +247,7 @@ impl Attempt<'_> {
                 .limits(limits)
                 .cancel_token(token)
                 .on_progress(|at| self.track.advance(at.sent.saturating_sub(head_bytes)));
-            if let Some(rate) = self.order.limits.rate_bytes_per_second {
+            if let Some(rate) = self.order.limits.attempts.rate_bytes_per_second {
                 transfer = transfer.rate_limit(rate, burst(rate));
             }
             return transfer.await.map(Some);
@@ -322,7 +332,7 @@ impl Attempt<'_> {
     }
 
     fn silence(&self) -> Duration {
-        Duration::from_secs(self.order.limits.idle_timeout_seconds)
+        self.order.limits.attempts.silence()
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ringway::runtime::time;
 
+use crate::client::distrust;
 use crate::client::outcome::Failure;
 use crate::client::reply::{News, Reply, ReplyReader};
 use crate::client::wire::Ear;
@@ -56,7 +57,7 @@ impl<'l> Listener<'l> {
     ///
     /// # Errors
     ///
-    /// [`Failure::Broken`] and [`Failure::Malformed`].
+    /// [`Failure::Broken`], [`Failure::NoTls`] and [`Failure::Malformed`].
     ///
     /// # Cancel safety
     ///
@@ -115,7 +116,7 @@ impl<'l> Listener<'l> {
                     self.heard = true;
                     self.replies.push(&self.piece[..received]);
                 }
-                Err(error) => return Err(Failure::Broken(error.to_string())),
+                Err(error) => return Err(distrust::of_stream(&error)),
             }
         }
     }

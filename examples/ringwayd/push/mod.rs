@@ -26,19 +26,22 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 use ringway::runtime::signal::{Kind, Signals};
 use ringway::runtime::{Runtime, spawn, time};
+use ringway::tls::TlsConnector;
 
 use self::budget::Budget;
 use self::receiver::Receiver;
 use self::source::SourceFile;
-use crate::cli::push::{Header, Push, PushLimits};
+use crate::cli::client::Header;
+use crate::cli::push::{Push, PushLimits};
 use crate::client::hasher::Hasher;
 use crate::client::outcome::Tally;
 use crate::client::secret::Token;
 use crate::client::show::Show;
-use crate::client::wire;
+use crate::client::trust;
+use crate::client::url::{Scheme, Url};
 
 /// What all receivers of one run share.
 #[derive(Debug)]
@@ -46,6 +49,8 @@ pub(crate) struct Order {
     sources: Vec<Rc<SourceFile>>,
     pub(crate) token: Option<Token>,
     headers: Vec<Header>,
+    /// What shakes hands, if any receiver is to be spoken to over https.
+    tls: Option<TlsConnector>,
     pub(crate) limits: PushLimits,
     /// The rate of all receivers together.
     total: Option<Budget>,
@@ -72,16 +77,18 @@ pub(crate) fn run(settings: &Push) -> anyhow::Result<ExitCode> {
 ///
 /// # Errors
 ///
-/// A token that cannot be read, and threads that cannot be had.
+/// A token or certificates that cannot be read, and threads that cannot be had.
 pub(crate) fn order(settings: &Push) -> anyhow::Result<Order> {
-    let token = match (&settings.token_file, &settings.token_variable) {
-        (Some(path), _) => Some(Token::from_file(path)?),
-        (None, Some(name)) => Some(Token::from_environment(name)?),
-        (None, None) => None,
-    };
-    if token.is_some() && settings.to.iter().any(|url| !is_loopback(&url.host)) {
+    let token = Token::of(&settings.caller)?;
+    if token.is_some() && settings.to.iter().any(travels_in_the_clear) {
         eprintln!("ringwayd: the token travels in the clear: http has no encryption");
     }
+    let tls = match settings.to.iter().any(|url| url.scheme == Scheme::Https) {
+        true => {
+            Some(trust::connector(&settings.trust, settings.limits.attempts.connect_timeout())?)
+        }
+        false => None,
+    };
     let hasher = match settings.no_digest {
         true => None,
         false => Some(Rc::new(Hasher::start().context("cannot start a thread for digests")?)),
@@ -90,10 +97,12 @@ pub(crate) fn order(settings: &Push) -> anyhow::Result<Order> {
     Ok(Order {
         sources: settings.files.iter().map(|path| source(path.clone())).collect(),
         token,
-        headers: settings.header.clone(),
+        headers: settings.caller.header.clone(),
+        tls,
         limits: settings.limits,
         total: settings.limits.total_rate_bytes_per_second.map(Budget::new),
-        show: Show::start(settings.progress, "to").context("cannot start to tell of progress")?,
+        show: Show::start(settings.caller.progress, "to")
+            .context("cannot start to tell of progress")?,
         tally: Tally::default(),
         hasher,
     })
@@ -104,9 +113,6 @@ fn check(settings: &Push) -> anyhow::Result<()> {
     ensure!(!settings.files.is_empty(), "name at least one FILE to push");
     ensure!(!settings.to.is_empty(), "name at least one receiver: --to URL");
     for url in &settings.to {
-        if let Err(why) = wire::check(url.scheme) {
-            bail!("{url}: {why}");
-        }
         ensure!(
             settings.files.len() == 1 || url.is_folder(),
             "{url} names one file and {} are pushed: end it with `/`, so that each keeps its name",
@@ -166,7 +172,8 @@ async fn paint(order: Rc<Order>) {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
-    let address = host.parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+fn travels_in_the_clear(url: &Url) -> bool {
+    let address = url.host.parse::<std::net::IpAddr>();
+    let stays = url.host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    url.scheme == Scheme::Http && !stays
 }

@@ -11,7 +11,7 @@ use super::attempt::{Attempt, Link};
 use super::budget::Budget;
 use super::source::SourceFile;
 use crate::client::outcome::{Delivered, Failure};
-use crate::client::retry::{Policy, Verdict};
+use crate::client::retry::Verdict;
 use crate::client::show::Track;
 use crate::client::url::Url;
 
@@ -39,7 +39,7 @@ impl Receiver {
     pub(crate) fn new(order: Rc<Order>, url: Url) -> Receiver {
         let track = order.show.track(&url, order.sources.len());
         let shared = order.total.is_some();
-        let rate = order.limits.rate_bytes_per_second.filter(|_| shared).map(Budget::new);
+        let rate = order.limits.attempts.rate_bytes_per_second.filter(|_| shared).map(Budget::new);
         Receiver { order, url, track, told: Cell::new(0), rate }
     }
 
@@ -55,8 +55,14 @@ impl Receiver {
                 false => self.bring_in_time(source, &mut standing).await,
             };
             // Who is not there for one file is not waited for with each of the others.
-            given_up |= matches!(outcome, Err(Failure::Unreachable(_) | Failure::Unresolved(_)));
+            given_up |= matches!(
+                outcome,
+                Err(Failure::Unreachable(_) | Failure::Unresolved(_) | Failure::NoTls(_))
+            );
             self.tell(source, &outcome, began.elapsed());
+        }
+        if let Some(link) = standing.link {
+            link.close().await;
         }
     }
 
@@ -86,7 +92,7 @@ impl Receiver {
         source: &SourceFile,
         standing: &mut Standing,
     ) -> Result<Delivered, Failure> {
-        let limit = Duration::from_secs(self.order.limits.whole_timeout_seconds);
+        let limit = self.order.limits.attempts.whole();
         let brought = time::timeout(limit, self.bring(source, standing)).await;
         brought.unwrap_or(Err(Failure::OutOfTime(limit)))
     }
@@ -97,12 +103,7 @@ impl Receiver {
         source: &SourceFile,
         standing: &mut Standing,
     ) -> Result<Delivered, Failure> {
-        let limits = &self.order.limits;
-        let policy = Policy {
-            retries: limits.retries,
-            wait: Duration::from_millis(limits.retry_wait_milliseconds),
-            wait_max: Duration::from_secs(limits.retry_wait_max_seconds),
-        };
+        let policy = self.order.limits.attempts.policy();
         let url = self.url.for_file(source.name());
         let mut attempts = 0;
         loop {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::cli::push::Header;
+use crate::cli::client::Header;
 use crate::client::digest::Sha256;
 use crate::client::secret::Token;
 use crate::client::url::Url;

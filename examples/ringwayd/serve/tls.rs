@@ -1,25 +1,23 @@
 //! Certificates, handshakes, and what is said of those that fail.
 
 use std::cell::RefCell;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use ringway::runtime::net::TcpStream;
 use ringway::runtime::signal::{Kind, Signals};
 use ringway::tls::rustls::crypto::aws_lc_rs::Ticketer;
-use ringway::tls::rustls::pki_types::pem::{self, PemObject};
-use ringway::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use ringway::tls::rustls::{self, ServerConfig};
 use ringway::tls::{TlsAcceptor, TlsLimits, crypto_provider};
 
 use super::connection::{self, Link};
 use super::seats::Seat;
 use super::server::Server;
+use crate::pem;
 
 /// The certificate of the daemon, as it was last read.
 #[derive(Debug)]
@@ -78,7 +76,7 @@ pub(crate) fn changed() -> std::io::Result<Signals> {
 }
 
 fn acceptor(certificate: &Path, key: &Path, limits: &TlsLimits) -> anyhow::Result<TlsAcceptor> {
-    let (chain, own_key) = (read_chain(certificate)?, read_key(key)?);
+    let (chain, own_key) = (pem::chain(certificate, "--cert")?, pem::key(key)?);
     let mut config = ServerConfig::builder_with_provider(Arc::new(crypto_provider()))
         .with_protocol_versions(rustls::DEFAULT_VERSIONS)
         .context("TLS 1.2 and 1.3 cannot be had")?
@@ -91,35 +89,6 @@ fn acceptor(certificate: &Path, key: &Path, limits: &TlsLimits) -> anyhow::Resul
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.ticketer = Ticketer::new().context("no session tickets can be made")?;
     Ok(TlsAcceptor::new(Arc::new(config)).with_limits(limits.clone()))
-}
-
-fn read_chain(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let shown = file.display();
-    let chain =
-        CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let chain = chain.map_err(|error| unreadable(file, "certificate", "--cert", &error))?;
-    if chain.is_empty() {
-        bail!("there is no certificate in {shown}: --cert takes a PEM file (BEGIN CERTIFICATE)");
-    }
-    Ok(chain)
-}
-
-fn read_key(file: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
-    PrivateKeyDer::from_pem_file(file).map_err(|error| unreadable(file, "key", "--key", &error))
-}
-
-fn unreadable(file: &Path, what: &str, option: &str, error: &pem::Error) -> anyhow::Error {
-    let file = file.display();
-    match error {
-        pem::Error::Io(error) if error.kind() == ErrorKind::NotFound => {
-            anyhow!("there is no {file}: name the {what} with {option}")
-        }
-        pem::Error::Io(error) => anyhow!("the {what} in {file} cannot be read: {error}"),
-        pem::Error::NoItemsFound => {
-            anyhow!("there is no {what} in {file}: {option} takes a PEM file")
-        }
-        error => anyhow!("the {what} in {file} is no good PEM: {error:?}"),
-    }
 }
 
 /// Shakes hands with a client that has a seat, and serves it.

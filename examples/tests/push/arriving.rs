@@ -103,7 +103,7 @@ fn what_cannot_be_begun_is_said_before_anything_is_sent() {
         (vec![&*both[0], &both[1], "--to", &file], "end it with `/`"),
         (vec![&*missing, "--to", &folder], "No such file"),
         (vec!["/", "--to", &folder], "no regular file"),
-        (vec![&*both[0], "--to", "https://localhost/"], "https"),
+        (vec![&*both[0], "--to", "https://localhost/", "--cacert", &missing], "--cacert"),
         (vec!["--to", &folder], "at least one FILE"),
         (vec![&*both[0]], "at least one receiver"),
         (vec![&*both[0], "--to", &folder, "--token-file", &missing], "No such file"),

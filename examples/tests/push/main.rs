@@ -1,5 +1,5 @@
 //! `ringwayd push` and `ringwayd get` from outside: the binary, real sockets, real files; servers that
-//! behave, that do not, and nginx.
+//! behave, that do not, nginx and openssl.
 //!
 //! Nothing here asserts how long something took; what is waited for has a generous limit, past which
 //! the test fails instead of hanging.
@@ -7,7 +7,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod arriving;
+mod authority;
 mod changing;
+mod encrypted;
 mod expecting;
 mod fan;
 mod getting;

@@ -18,6 +18,11 @@ pub(crate) struct Nginx {
 impl Nginx {
     /// Starts one; none if this host has none with the module, which `.ci/run` sees to.
     pub(crate) fn start(more: &str) -> Option<Nginx> {
+        Nginx::start_on("", more)
+    }
+
+    /// The same with more words behind the address that it listens on.
+    pub(crate) fn start_on(listening: &str, more: &str) -> Option<Nginx> {
         let modules = Command::new("nginx").arg("-V").output();
         let known = modules.is_ok_and(|output| {
             String::from_utf8_lossy(&output.stderr).contains("http_dav_module")
@@ -27,10 +32,12 @@ impl Nginx {
             return None;
         }
         // Another program may take the port before nginx does.
-        (0..5).find_map(|_| Nginx::try_start(more)).or_else(|| panic!("nginx does not start"))
+        (0..5)
+            .find_map(|_| Nginx::try_start(listening, more))
+            .or_else(|| panic!("nginx does not start"))
     }
 
-    fn try_start(more: &str) -> Option<Nginx> {
+    fn try_start(listening: &str, more: &str) -> Option<Nginx> {
         let folder = tempfile::tempdir().unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let base = folder.path().display();
@@ -42,7 +49,7 @@ impl Nginx {
             "daemon off; master_process off; pid {base}/pid; error_log {base}/error;\n\
              events {{}}\n\
              http {{ access_log off; {temporary}\n\
-             server {{ listen {address}; root {base}; client_max_body_size 0; {more}\n\
+             server {{ listen {address}{listening}; root {base}; client_max_body_size 0; {more}\n\
              location /in/ {{ dav_methods PUT; create_full_put_path on; }} }} }}\n"
         );
         let path = folder.path().join("configuration");
@@ -64,7 +71,11 @@ impl Nginx {
         format!("http://{}/{path}", self.address)
     }
 
-    fn stored(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn secure_url(&self, path: &str) -> String {
+        format!("https://{}/{path}", self.address)
+    }
+
+    pub(crate) fn stored(&self, name: &str) -> Vec<u8> {
         fs::read(self.folder.path().join("in").join(name)).unwrap()
     }
 }

@@ -28,7 +28,7 @@ pub enum TlsErrorKind {
     },
     /// What the peer sent is no TLS.
     NotTls {
-        /// It looks like a plain HTTP request.
+        /// It looks like plain HTTP: a request, or an answer.
         looks_like_http: bool,
     },
     /// The peer closed the connection in the middle of the handshake.
@@ -152,7 +152,7 @@ fn looks_like_tls(bytes: &[u8]) -> bool {
 
 fn looks_like_http(bytes: &[u8]) -> bool {
     const METHODS: &[&[u8]] =
-        &[b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"PRI "];
+        &[b"HTTP/", b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"PRI "];
     METHODS.iter().any(|method| bytes.starts_with(method))
 }
 
