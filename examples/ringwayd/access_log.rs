@@ -35,6 +35,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) at: SystemTime,
     /// The client; none for a Unix socket.
     pub(crate) peer: Option<SocketAddr>,
+    /// Who it is, if it has shown a certificate.
+    pub(crate) user: Option<&'a str>,
     /// The request line; none if it could not be read.
     pub(crate) request: Option<RequestLine<'a>>,
     pub(crate) status: u16,
@@ -170,7 +172,9 @@ fn write_text(out: &mut Vec<u8>, entry: &Entry<'_>, date: &Date) {
     }
     // `Sun, 06 Nov 1994 08:49:37 GMT` holds all that the combined format wants, in another order.
     let text = date.text();
-    out.extend_from_slice(b" - - [");
+    out.extend_from_slice(b" - ");
+    push_escaped(out, entry.user.unwrap_or("-").as_bytes());
+    out.extend_from_slice(b" [");
     for (part, end) in [(5..7, b'/'), (8..11, b'/'), (12..16, b':'), (17..25, b' ')] {
         out.extend_from_slice(&text[part]);
         out.push(end);
@@ -227,6 +231,7 @@ fn write_json(out: &mut Vec<u8>, entry: &Entry<'_>, date: &Date) {
         Some(peer) => append(out, format_args!("\"{peer}\"")),
         None => out.extend_from_slice(b"null"),
     }
+    push_member(out, "user", entry.user);
     push_member(out, "method", entry.request.map(|line| line.method));
     push_member(out, "target", entry.request.map(|line| line.target));
     push_member(out, "version", entry.request.map(|line| line.version));
@@ -315,6 +320,7 @@ mod tests {
         Entry {
             at: UNIX_EPOCH + Duration::from_millis(784_111_777_250),
             peer: Some("192.0.2.7:5000".parse().unwrap()),
+            user: None,
             request: Some(RequestLine { method: "GET", target: "/a", version: "HTTP/1.1" }),
             status: 200,
             body_bytes: 1024,
@@ -355,7 +361,7 @@ mod tests {
     fn json_line() {
         assert_eq!(
             line(LogFormat::Json, &entry()),
-            "{\"time\":\"1994-11-06T08:49:37.250Z\",\"peer\":\"192.0.2.7:5000\",\"method\":\"GET\",\
+            "{\"time\":\"1994-11-06T08:49:37.250Z\",\"peer\":\"192.0.2.7:5000\",\"user\":null,\"method\":\"GET\",\
              \"target\":\"/a\",\"version\":\"HTTP/1.1\",\"status\":200,\"body_bytes\":1024,\
              \"referer\":null,\"user_agent\":\"curl/8\",\"route\":\"splice\",\"mode\":\"hybrid\",\
              \"reason\":null,\"duration_ms\":1.250,\"error\":null}\n"

@@ -11,7 +11,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::builder::ArgPredicate;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::access_log::LogFormat;
 use crate::privileges::Identity;
@@ -90,6 +90,15 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub(crate) key: Option<PathBuf>,
 
+    /// PEM file of authorities: clients are asked for a certificate that one of them has signed, which may
+    /// then write as a token may; read again on SIGHUP.
+    #[arg(long, value_name = "FILE", requires = "tls_listen")]
+    pub(crate) client_ca: Option<PathBuf>,
+
+    /// Whether a client without a certificate is served all the same.
+    #[arg(long, value_name = "WHETHER", value_enum, default_value_t = ClientAuth::Required)]
+    pub(crate) client_auth: ClientAuth,
+
     /// Makes a certificate for development, and keeps it in the state folder.
     #[arg(long, conflicts_with = "cert", requires = "tls_listen")]
     pub(crate) self_signed: bool,
@@ -129,6 +138,15 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub(crate) limits: Limits,
+}
+
+/// What becomes of clients without a certificate, where one is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ClientAuth {
+    /// There is no TLS with them.
+    Required,
+    /// They may read, and write only with a token.
+    Optional,
 }
 
 /// What one client, and all clients of a thread together, may take.

@@ -13,6 +13,7 @@ mod privileges;
 mod push;
 mod serve;
 mod watch;
+mod state;
 
 use std::process::ExitCode;
 

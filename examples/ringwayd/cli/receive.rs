@@ -15,7 +15,7 @@ pub(crate) struct Receive {
     pub(crate) writable: bool,
 
     /// File of tokens that may write, one on each line; a client gives one as `Authorization: Bearer
-    /// …`. Without it, everybody may write who can connect.
+    /// …`. Without it, and without --client-ca, everybody may write who can connect.
     #[arg(long, value_name = "FILE", requires = "writable")]
     pub(crate) write_tokens: Option<PathBuf>,
 

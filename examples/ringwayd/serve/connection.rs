@@ -39,6 +39,8 @@ pub(crate) struct Link<W> {
     pub(crate) stream: W,
     /// Known only where the log asks for it.
     pub(crate) peer: Option<SocketAddr>,
+    /// Who it is by its certificate.
+    pub(crate) user: Option<Box<str>>,
     pub(crate) seat: Seat,
 }
 
@@ -152,17 +154,15 @@ async fn converse_until<W: Wire>(
             }
             Parsed::Complete { mut request, consumed } => {
                 request.keep_alive &= !server.seats.stopping();
-                // Files come in by plain connections only: a body of TLS cannot be moved into one yet.
                 if let Some(uploads) = &server.uploads
                     && receive::Order::is_in(&request)
-                    && W::as_plain(link).is_some()
                 {
-                    let order = receive::Order::of(&request, server, uploads, began);
+                    let certified = link.stream.certificate().is_some();
+                    let order = receive::Order::of(&request, server, uploads, certified, began);
                     drop(request);
                     incoming.consume(consumed);
                     let desk = (&mut *incoming, &mut *reply);
-                    let Some(plain) = W::as_plain(link) else { return After::Close };
-                    let answering = receive::answer(server, uploads, plain, desk, token, order);
+                    let answering = receive::answer(server, uploads, link, desk, token, order);
                     match Box::pin(answering).await {
                         Ending::KeepAlive { drain_bytes } => (0, drain_bytes),
                         ending => return ending.into(),

@@ -7,10 +7,9 @@ use std::time::{Instant, SystemTime};
 
 use ringway::error::{Blame, ErrorKind};
 use ringway::plan::Reason;
-use ringway::runtime::net::TcpStream;
 use ringway::{CancelToken, Mode, Parts, Receipt, Received, Route, TransferError, transfer_file};
 
-use super::admin::Answered;
+use super::admin::{Answered, Uploaded};
 use super::cache::{Looking, OpenFile};
 use super::connection::Link;
 use super::server::Server;
@@ -274,14 +273,28 @@ impl Caption {
 }
 
 /// Logs an upload, with the route that its body took.
-pub(super) fn record_upload(
+pub(super) fn record_upload<W>(
     server: &Server,
-    link: &Link<TcpStream>,
+    link: &Link<W>,
     caption: &Caption,
     began: Instant,
     (status, sent, head_bytes): (Status, &Sent, u64),
     received: Option<&Received>,
 ) {
+    if let Some(meters) = &server.meters {
+        meters.count(Answered {
+            status: status.code(),
+            body_bytes: sent.bytes.saturating_sub(head_bytes),
+            route: None,
+            failure: sent.failure.as_ref().map(|failure| failure.word),
+        });
+        meters.count_upload(Uploaded {
+            status,
+            bytes: received.map_or(0, |received| received.written),
+            route: received.map(|received| (route(received.route), mode(received.mode))),
+            took: began.elapsed(),
+        });
+    }
     let Some(log) = &server.log else { return };
     let mut reason = String::new();
     if let Some(received) = received {
@@ -293,6 +306,7 @@ pub(super) fn record_upload(
     log.borrow_mut().record(&Entry {
         at: SystemTime::now(),
         peer: link.peer,
+        user: link.user.as_deref(),
         request: Some(RequestLine {
             method: &caption.method,
             target: &caption.target,
@@ -332,6 +346,7 @@ fn record<W>(
     log.borrow_mut().record(&Entry {
         at: SystemTime::now(),
         peer: link.peer,
+        user: link.user.as_deref(),
         request: about.line,
         status: status.code(),
         body_bytes: sent.bytes.saturating_sub(head_bytes),

@@ -50,7 +50,7 @@ use self::admin::Board;
 use self::log_writer::{LogSink, LogWriter};
 use self::server::{Listeners, Post, Server};
 use self::stop::Stop;
-use self::tls::Certificates;
+use self::tls::{Certificates, Files};
 use crate::access_log::LogFormat;
 use crate::cli;
 use crate::privileges;
@@ -251,22 +251,26 @@ fn certificates(
         }
         _ => bail!("--tls-listen needs --cert and --key, or --self-signed"),
     };
+    let clients = settings.client_ca.clone().map(|file| (file, settings.client_auth));
     let limit = Duration::from_secs(settings.limits.header_timeout_seconds);
-    Certificates::read(&certificate, &key, limit).map(Some)
+    Certificates::read(Files { certificate, key, clients }, limit).map(Some)
 }
 
 /// Makes ready for files that come in.
 fn uploads(settings: &cli::Serve, root: &Path) -> anyhow::Result<receive::Common> {
     let receive = &settings.receive;
-    let open = settings.listen.iter().find(|address| !address.ip().is_loopback());
-    if let (Some(address), None, false) = (open, &receive.write_tokens, receive.write_without_token)
-    {
+    let mut addresses = settings.listen.iter().chain(&settings.tls_listen);
+    let open = addresses.find(|address| !address.ip().is_loopback());
+    let certificates = settings.client_ca.is_some();
+    let asked = receive.write_tokens.is_some() || certificates;
+    if let (Some(address), false, false) = (open, asked, receive.write_without_token) {
         bail!(
             "cannot let everybody write who reaches {address}: name a file of tokens with \
-             --write-tokens, or say --write-without-token if that is meant"
+             --write-tokens, or the authorities of clients with --client-ca, or say \
+             --write-without-token if that is meant"
         );
     }
-    receive::Common::prepare(root, receive)
+    receive::Common::prepare(root, receive, certificates)
 }
 
 /// The folder to serve, resolved once: a link that is moved later is not followed.

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
+
+use crate::state;
 
 /// The files of the certificate and of its key.
 pub(crate) type Files = (PathBuf, PathBuf);
@@ -18,7 +20,7 @@ pub(crate) type Files = (PathBuf, PathBuf);
 ///
 /// A folder that cannot be made or written to.
 pub(crate) fn provide(folder: Option<&Path>, addresses: &[SocketAddr]) -> anyhow::Result<Files> {
-    let folder = folder.map_or_else(state_folder, |folder| Ok(folder.to_owned()))?;
+    let folder = state::folder(folder)?;
     let files = (folder.join("self-signed.pem"), folder.join("self-signed.key"));
     if files.0.exists() && files.1.exists() {
         return Ok(files);
@@ -31,18 +33,6 @@ pub(crate) fn provide(folder: Option<&Path>, addresses: &[SocketAddr]) -> anyhow
     write(&files.1, 0o600, &made.signing_key.serialize_pem())?;
     write(&files.0, 0o644, &made.cert.pem())?;
     Ok(files)
-}
-
-/// Where the daemon keeps what it must remember, unless it is told another folder.
-///
-/// # Errors
-///
-/// When there is no home.
-pub(crate) fn state_folder() -> anyhow::Result<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")));
-    let none = || anyhow!("there is no home to keep a state folder in: name one with --state-dir");
-    Ok(state.ok_or_else(none)?.join("ringwayd"))
 }
 
 /// What clients may call this host.

@@ -1,6 +1,7 @@
 //! Certificates, handshakes, and what is said of those that fail.
 
 use std::cell::RefCell;
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -10,50 +11,59 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use ringway::runtime::net::TcpStream;
 use ringway::runtime::signal::{Kind, Signals};
+use ringway::tls::rustls::crypto::CryptoProvider;
 use ringway::tls::rustls::crypto::aws_lc_rs::Ticketer;
-use ringway::tls::rustls::{self, ServerConfig};
+use ringway::tls::rustls::server::WebPkiClientVerifier;
+use ringway::tls::rustls::server::danger::ClientCertVerifier;
+use ringway::tls::rustls::{self, RootCertStore, ServerConfig};
 use ringway::tls::{TlsAcceptor, TlsLimits, crypto_provider};
+use sha2::{Digest, Sha256};
 
 use super::connection::{self, Link};
 use super::seats::Seat;
 use super::server::Server;
+use super::wire::Wire;
+use crate::cli::ClientAuth;
 use crate::pem;
 
 /// The certificate of the daemon, as it was last read.
 #[derive(Debug)]
 pub(crate) struct Certificates {
-    certificate: PathBuf,
-    key: PathBuf,
+    files: Files,
     limits: TlsLimits,
     current: Mutex<TlsAcceptor>,
 }
 
+/// What a server shows, and what it asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    /// The authorities of clients, if they are asked for a certificate, and whether they must have one.
+    pub(crate) clients: Option<(PathBuf, ClientAuth)>,
+}
+
 impl Certificates {
-    /// Reads a certificate, with those that lead from it to a known one, and its key.
+    /// Reads a certificate, with those that lead from it to a known one, its key, and the authorities
+    /// of clients.
     ///
     /// # Errors
     ///
     /// A file that cannot be read or holds something else, and a key that is another certificate's.
     pub(crate) fn read(
-        certificate: &Path,
-        key: &Path,
+        files: Files,
         handshake_timeout: Duration,
     ) -> anyhow::Result<Arc<Certificates>> {
         let limits = TlsLimits::default().with_handshake_timeout(handshake_timeout);
-        let acceptor = acceptor(certificate, key, &limits)?;
-        Ok(Arc::new(Certificates {
-            certificate: certificate.to_owned(),
-            key: key.to_owned(),
-            limits,
-            current: Mutex::new(acceptor),
-        }))
+        let acceptor = acceptor(&files, &limits)?;
+        Ok(Arc::new(Certificates { files, limits, current: Mutex::new(acceptor) }))
     }
 
     /// Reads them again on each `SIGHUP`. Connections that are there keep what they have.
     pub(crate) async fn reread(self: Arc<Self>, mut signals: Signals) {
         while signals.recv().await.is_ok() {
-            let file = self.certificate.display();
-            match acceptor(&self.certificate, &self.key, &self.limits) {
+            let file = self.files.certificate.display();
+            match acceptor(&self.files, &self.limits) {
                 Ok(acceptor) => {
                     *self.current.lock().unwrap_or_else(PoisonError::into_inner) = acceptor;
                     eprintln!("ringwayd: the certificate in {file} was read again");
@@ -75,20 +85,46 @@ pub(crate) fn changed() -> std::io::Result<Signals> {
     Signals::new(&[Kind::HangUp])
 }
 
-fn acceptor(certificate: &Path, key: &Path, limits: &TlsLimits) -> anyhow::Result<TlsAcceptor> {
+fn acceptor(files: &Files, limits: &TlsLimits) -> anyhow::Result<TlsAcceptor> {
+    let Files { certificate, key, clients } = files;
     let (chain, own_key) = (pem::chain(certificate, "--cert")?, pem::key(key)?);
-    let mut config = ServerConfig::builder_with_provider(Arc::new(crypto_provider()))
+    let provider = Arc::new(crypto_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(rustls::DEFAULT_VERSIONS)
-        .context("TLS 1.2 and 1.3 cannot be had")?
-        .with_no_client_auth()
-        .with_single_cert(chain, own_key)
-        .map_err(|error| {
-            let (certificate, key) = (certificate.display(), key.display());
-            anyhow!("the certificate in {certificate} and the key in {key} cannot be used: {error}")
-        })?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        .context("TLS 1.2 and 1.3 cannot be had")?;
+    let builder = match clients {
+        Some((file, auth)) => {
+            builder.with_client_cert_verifier(client_verifier(file, *auth, provider)?)
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_single_cert(chain, own_key).map_err(|error| {
+        let (certificate, key) = (certificate.display(), key.display());
+        anyhow!("the certificate in {certificate} and the key in {key} cannot be used: {error}")
+    })?;
+    // `curl -0` offers the older one and nothing else.
+    config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
+    // Tickets of before are worth nothing after: a client that resumes is not asked again.
     config.ticketer = Ticketer::new().context("no session tickets can be made")?;
     Ok(TlsAcceptor::new(Arc::new(config)).with_limits(limits.clone()))
+}
+
+fn client_verifier(
+    file: &Path,
+    auth: ClientAuth,
+    provider: Arc<CryptoProvider>,
+) -> anyhow::Result<Arc<dyn ClientCertVerifier>> {
+    let shown = file.display();
+    let mut roots = RootCertStore::empty();
+    for authority in pem::chain(file, "--client-ca")? {
+        roots.add(authority).with_context(|| format!("a certificate in {shown} is no good"))?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let verifier = match auth {
+        ClientAuth::Required => verifier,
+        ClientAuth::Optional => verifier.allow_unauthenticated(),
+    };
+    verifier.build().with_context(|| format!("the authorities in {shown} cannot be used"))
 }
 
 /// Shakes hands with a client that has a seat, and serves it.
@@ -105,11 +141,25 @@ pub(crate) async fn greet(
     let shaken = seat.wait(Box::pin(acceptor.accept(stream))).await;
     drop((acceptor, certificates));
     match shaken {
-        Ok(Ok(stream)) => connection::run(server, Link { stream, peer, seat }).await,
+        Ok(Ok(stream)) => {
+            let user = stream.certificate().map(fingerprint);
+            connection::run(server, Link { stream, peer, user, seat }).await;
+        }
         Ok(Err(error)) => server.complaints.borrow_mut().tell(peer, &error),
         // The daemon ends.
         Err(_) => {}
     }
+}
+
+/// How the log names a client: by its certificate, as `openssl x509 -fingerprint -sha256` does, in small
+/// letters and without colons.
+fn fingerprint(certificate: &[u8]) -> Box<str> {
+    let mut text = String::from("sha256:");
+    for byte in Sha256::digest(certificate) {
+        // Writing to a String does not fail.
+        _ = write!(text, "{byte:02x}");
+    }
+    text.into()
 }
 
 /// Lines about handshakes that failed: some, and then how many more there were.

@@ -3,11 +3,9 @@
 
 use std::io::{self, IoSlice};
 
-use ringway::Sink;
 use ringway::runtime::net::{Half, TcpStream};
 use ringway::tls::TlsStream;
-
-use super::connection::Link;
+use ringway::{Origin, Sink};
 
 /// A stream to a client.
 pub(crate) trait Wire: Sink + Sized {
@@ -17,8 +15,11 @@ pub(crate) trait Wire: Sink + Sized {
     /// The connection below: its options, its address, its room.
     fn tcp(&self) -> &TcpStream;
 
-    /// The same link, if nothing encrypts it.
-    fn as_plain(link: &mut Link<Self>) -> Option<&mut Link<TcpStream>>;
+    /// Where bodies come from.
+    fn origin(&mut self) -> Origin<'_>;
+
+    /// The certificate that the client has shown, if it has, and that was found good.
+    fn certificate(&self) -> Option<&[u8]>;
 
     /// Receives what is there; 0 at the end of the stream, `WouldBlock` if nothing is.
     fn try_receive(&mut self, into: &mut [u8]) -> io::Result<usize>;
@@ -44,9 +45,12 @@ impl Wire for TcpStream {
         self
     }
 
-    #[inline]
-    fn as_plain(link: &mut Link<Self>) -> Option<&mut Link<TcpStream>> {
-        Some(link)
+    fn origin(&mut self) -> Origin<'_> {
+        self.into()
+    }
+
+    fn certificate(&self) -> Option<&[u8]> {
+        None
     }
 
     #[inline]
@@ -80,8 +84,12 @@ impl Wire for TlsStream {
         TlsStream::tcp(self)
     }
 
-    fn as_plain(_link: &mut Link<Self>) -> Option<&mut Link<TcpStream>> {
-        None
+    fn origin(&mut self) -> Origin<'_> {
+        self.into()
+    }
+
+    fn certificate(&self) -> Option<&[u8]> {
+        self.peer_certificates()?.first().map(AsRef::as_ref)
     }
 
     fn try_receive(&mut self, into: &mut [u8]) -> io::Result<usize> {

@@ -154,7 +154,8 @@ fn a_client_shows_its_certificate_where_one_is_wanted() {
 #[test]
 fn what_is_wrong_with_a_certificate_is_said_with_what_to_do() {
     let authority = Authority::new("authority of the test");
-    let (trusted, stranger) = (authority.file(), Authority::new("a stranger").file());
+    let other_authority = Authority::new("a stranger");
+    let (trusted, stranger) = (authority.file(), other_authority.file());
     let old = |params: &mut CertificateParams| {
         params.not_before = date_time_ymd(2001, 1, 1);
         params.not_after = date_time_ymd(2002, 1, 1);
@@ -201,8 +202,8 @@ fn nobody_is_checked_only_where_that_was_said_in_full() {
     let outcome = push_to(&url, &["--insecure-accept-any-certificate"]);
     outcome.assert_delivered(1);
     assert!(outcome.errors.contains("anybody on the way"), "{outcome:?}");
-    let stranger = Authority::new("a stranger").file();
-    assert_no_tls(&push_to(&url, &["--cacert", &stranger]), "by --cacert FILE");
+    let stranger = Authority::new("a stranger");
+    assert_no_tls(&push_to(&url, &["--cacert", &stranger.file()]), "by --cacert FILE");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::client::{Client, Response};
 use crate::daemon::{Daemon, Root, wait_until};
 
 /// The address of the administration, once the daemon has told it.
-fn admin(daemon: &Daemon) -> SocketAddr {
+pub(crate) fn address(daemon: &Daemon) -> SocketAddr {
     let mut address = None;
     wait_until("the address is told", || {
         let errors = daemon.errors();
@@ -19,7 +19,7 @@ fn admin(daemon: &Daemon) -> SocketAddr {
     address.unwrap()
 }
 
-fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
+pub(crate) fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
     let mut client = Client::connect(address);
     client.ask(method, path, "");
     let Response { status, body, .. } = client.response();
@@ -32,7 +32,7 @@ fn metrics_count_requests_bytes_routes_and_what_the_ring_does() {
     let root = Root::new();
     root.file("file", 100_000);
     let daemon = Daemon::serve(&root, &["--admin-listen", "127.0.0.1:0", "--threads", "2"]);
-    let admin = admin(&daemon);
+    let admin = address(&daemon);
     let mut client = Client::connect(daemon.address());
     assert_eq!(client.get("/file").status, 200);
     assert_eq!(client.get("/missing").status, 404);
@@ -59,7 +59,7 @@ fn health_says_when_the_daemon_drains() {
     let root = Root::new();
     root.file("file", 50_000_000);
     let mut daemon = Daemon::serve(&root, &["--admin-listen", "127.0.0.1:0"]);
-    let admin = admin(&daemon);
+    let admin = address(&daemon);
     assert_eq!(ask(admin, "GET", "/health"), (200, "ok\n".to_owned()));
     assert_eq!(ask(admin, "GET", "/other").0, 404);
     assert_eq!(ask(admin, "POST", "/health").0, 405);

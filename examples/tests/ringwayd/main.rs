@@ -27,4 +27,5 @@ mod uploads;
 mod uploads_curl;
 mod uploads_killed;
 mod uploads_resumable;
+mod uploads_secure;
 mod user;

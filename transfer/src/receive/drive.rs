@@ -7,6 +7,7 @@ use bytes::Bytes;
 use ringway_runtime::{PipeLease, PipeRefusal, lease, lend_pipe, try_lease};
 
 use super::error::{ReceiveError, ReceiveErrorKind};
+use super::incoming::Decoded;
 use super::plan::{Reason, Unfit};
 use super::progress::Step;
 use super::run::Run;

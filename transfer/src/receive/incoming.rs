@@ -111,47 +111,50 @@ impl<'t> Origin<'t> {
         Self(Kind::Decoded(stream))
     }
 
-    pub(super) fn stream(&self) -> &Stream {
+    pub(super) fn is_decoded(&self) -> bool {
+        matches!(self.0, Kind::Decoded(_))
+    }
+}
+
+/// What comes out of an origin can be decoded again: chunks within TLS.
+impl Decoded for Origin<'_> {
+    fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Kind::Plain(stream) => stream.try_recv(buffer),
+            Kind::Decoded(decoded) => decoded.try_read(buffer),
+        }
+    }
+
+    fn stream(&self) -> &Stream {
         match &self.0 {
             Kind::Plain(stream) => stream,
             Kind::Decoded(decoded) => decoded.stream(),
         }
     }
 
-    pub(super) fn taken(&self) -> u64 {
+    fn taken(&self) -> u64 {
         match &self.0 {
             Kind::Plain(stream) => stream.received(),
             Kind::Decoded(decoded) => decoded.taken(),
         }
     }
 
-    pub(super) fn tear(&self, began: u64) {
+    fn tear(&self, began: u64) {
         match &self.0 {
             Kind::Plain(stream) => stream.tear(began),
             Kind::Decoded(decoded) => decoded.tear(began),
         }
     }
 
-    pub(super) fn is_torn(&self) -> bool {
+    fn is_torn(&self) -> bool {
         match &self.0 {
             Kind::Plain(stream) => stream.is_torn(),
             Kind::Decoded(decoded) => decoded.is_torn(),
         }
     }
 
-    pub(super) fn is_secret(&self) -> bool {
+    fn is_secret(&self) -> bool {
         matches!(&self.0, Kind::Decoded(decoded) if decoded.is_secret())
-    }
-
-    pub(super) fn is_decoded(&self) -> bool {
-        matches!(self.0, Kind::Decoded(_))
-    }
-
-    pub(super) fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.0 {
-            Kind::Plain(stream) => stream.try_recv(buffer),
-            Kind::Decoded(decoded) => decoded.try_read(buffer),
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use ringway_runtime::fault::{Sabotage, sabotaged};
 use ringway_runtime::fs::File;
 
 use super::error::{ReceiveError, ReceiveErrorKind};
-use super::incoming::{Incoming, Origin};
+use super::incoming::{Decoded, Incoming, Origin};
 use super::plan::Plan;
 use super::progress::Progress;
 use super::receipt::Received;

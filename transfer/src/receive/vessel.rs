@@ -9,7 +9,7 @@ use bytes::Bytes;
 use ringway_runtime::fs::{File, Storing};
 use ringway_runtime::{Lease, PipeLease};
 
-use super::incoming::{Kind, Origin};
+use super::incoming::{Decoded, Kind, Origin};
 
 /// Something with room for bytes. What is in it begins at `start` in memory; a pipe knows itself.
 pub(super) enum Vessel {

@@ -1,8 +1,11 @@
 //! What one thread counts while it serves. No atomics: each thread has its own.
 
 use std::cell::{Cell, RefCell};
+use std::time::Duration;
 
 use ringway::runtime::Stats;
+
+use crate::http::Status;
 
 /// The counters of a thread.
 #[derive(Debug, Default)]
@@ -11,6 +14,7 @@ pub(crate) struct Meters {
     statuses: RefCell<Vec<(u16, u64)>>,
     routes: RefCell<Vec<((&'static str, &'static str), u64)>>,
     failures: RefCell<Vec<(&'static str, u64)>>,
+    uploads: RefCell<Uploads>,
 }
 
 /// The numbers of a thread at one moment.
@@ -21,6 +25,7 @@ pub(crate) struct Reading {
     pub(crate) statuses: Vec<(u16, u64)>,
     pub(crate) routes: Vec<((&'static str, &'static str), u64)>,
     pub(crate) failures: Vec<(&'static str, u64)>,
+    pub(crate) uploads: Uploads,
     pub(crate) stats: Stats,
 }
 
@@ -34,7 +39,43 @@ pub(crate) struct Answered {
     pub(crate) failure: Option<&'static str>,
 }
 
+/// What has come in.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Uploads {
+    /// Bytes that were written, of what was refused later as well.
+    pub(crate) bytes: u64,
+    pub(crate) seconds: f64,
+    /// Bodies that were taken, by route and mode.
+    pub(crate) taken: Vec<((&'static str, &'static str), u64)>,
+    pub(crate) refused: Vec<(&'static str, u64)>,
+}
+
+/// One request that brings a file, or a part of one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Uploaded {
+    pub(crate) status: Status,
+    pub(crate) bytes: u64,
+    /// Route and mode, if a body was received.
+    pub(crate) route: Option<(&'static str, &'static str)>,
+    pub(crate) took: Duration,
+}
+
 impl Meters {
+    /// Counts a request that brings a file.
+    pub(crate) fn count_upload(&self, uploaded: Uploaded) {
+        let mut uploads = self.uploads.borrow_mut();
+        uploads.bytes = uploads.bytes.wrapping_add(uploaded.bytes);
+        match (reason(uploaded.status), uploaded.route) {
+            (Some(reason), _) => bump(&mut uploads.refused, reason),
+            (None, Some(route)) => {
+                uploads.seconds += uploaded.took.as_secs_f64();
+                bump(&mut uploads.taken, route);
+            }
+            // Creating, asking and ending an upload bring nothing.
+            (None, None) => {}
+        }
+    }
+
     /// Counts an answer.
     pub(crate) fn count(&self, answered: Answered) {
         self.body_bytes.set(self.body_bytes.get().wrapping_add(answered.body_bytes));
@@ -55,9 +96,27 @@ impl Meters {
             statuses: self.statuses.borrow().clone(),
             routes: self.routes.borrow().clone(),
             failures: self.failures.borrow().clone(),
+            uploads: self.uploads.borrow().clone(),
             stats,
         }
     }
+}
+
+/// Why it was refused; none if it was not.
+fn reason(status: Status) -> Option<&'static str> {
+    Some(match status {
+        Status::Ok | Status::Created | Status::NoContent => return None,
+        Status::Unauthorized | Status::Forbidden => "not-allowed",
+        Status::BadRequest => "bad-body",
+        Status::Conflict | Status::Locked | Status::NotFound => "conflict",
+        Status::PreconditionFailed => "precondition",
+        Status::ContentTooLarge => "too-large",
+        Status::RequestTimeout => "too-slow",
+        Status::InsufficientStorage => "no-room",
+        Status::ServiceUnavailable => "busy",
+        Status::InternalServerError => "failed",
+        _ => "other",
+    })
 }
 
 /// There are a dozen keys at most, and the usual one stands first.
@@ -85,5 +144,20 @@ mod tests {
         assert_eq!(reading.statuses, [(200, 2), (404, 1)]);
         assert_eq!(reading.routes, [(("splice", "inline"), 2)]);
         assert_eq!(reading.failures, [("peer-closed", 1)]);
+    }
+
+    #[test]
+    fn what_comes_in_is_counted_by_its_way_or_by_why_it_was_refused() {
+        let meters = Meters::default();
+        let (route, took) = (Some(("splice", "hybrid")), Duration::from_millis(500));
+        let whole = Uploaded { status: Status::Created, bytes: 10, route, took };
+        meters.count_upload(whole);
+        meters.count_upload(Uploaded { status: Status::NoContent, ..whole });
+        meters.count_upload(Uploaded { status: Status::RequestTimeout, bytes: 3, ..whole });
+        meters.count_upload(Uploaded { status: Status::Created, bytes: 0, route: None, took });
+        let uploads = meters.read(0, Stats::default()).uploads;
+        assert_eq!(uploads.taken, [(("splice", "hybrid"), 2)]);
+        assert_eq!(uploads.refused, [("too-slow", 1)]);
+        assert_eq!((uploads.bytes, uploads.seconds), (23, 1.0));
     }
 }

@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 use ringway::runtime::net::{Half, TcpListener, TcpStream};
 use ringway::runtime::{spawn, time};
 
-pub(crate) use self::meters::{Answered, Meters, Reading};
+pub(crate) use self::meters::{Answered, Meters, Reading, Uploaded};
 use super::desk::Desks;
 use crate::http::{self, Date, HeadLimits, Parsed, Status};
 

@@ -1,5 +1,7 @@
 //! Numbers in the text that Prometheus reads. Pure.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -40,11 +42,35 @@ pub(super) fn metrics(readings: &[Reading], draining: bool) -> String {
             failures.get_or_create(&vec![("kind", (*kind).to_owned())]).inc_by(*count);
         }
     }
+    uploads(readings, &mut registry);
     runtime(readings, &mut registry);
     let mut text = String::new();
     // Writing to a String does not fail.
     _ = encode(&mut text, &registry);
     text
+}
+
+/// What has come in.
+fn uploads(readings: &[Reading], registry: &mut Registry) {
+    let (taken, refused) =
+        (Family::<Labels, Counter>::default(), Family::<Labels, Counter>::default());
+    let bytes = Counter::<u64>::default();
+    let seconds = Counter::<f64, AtomicU64>::default();
+    registry.register("uploads", "Bodies that were received, by their route", taken.clone());
+    registry.register("upload_bytes", "Bytes of bodies that were written", bytes.clone());
+    registry.register("upload_seconds", "Time that receiving them took", seconds.clone());
+    registry.register("uploads_refused", "Uploads that were refused", refused.clone());
+    for Reading { uploads, .. } in readings {
+        bytes.inc_by(uploads.bytes);
+        seconds.inc_by(uploads.seconds);
+        for ((route, mode), count) in &uploads.taken {
+            let labels = vec![("route", (*route).to_owned()), ("mode", (*mode).to_owned())];
+            taken.get_or_create(&labels).inc_by(*count);
+        }
+        for (reason, count) in &uploads.refused {
+            refused.get_or_create(&vec![("reason", (*reason).to_owned())]).inc_by(*count);
+        }
+    }
 }
 
 /// The counters of the rings. Some of them go down again, so all are gauges here.
@@ -75,6 +101,7 @@ fn signed(value: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::admin::meters::Uploads;
 
     #[test]
     fn numbers_of_all_threads_are_added_and_those_of_rings_are_kept_apart() {
@@ -84,6 +111,12 @@ mod tests {
             statuses: vec![(200, 2)],
             routes: vec![(("splice", "inline"), 2)],
             failures: vec![("peer-closed", 1)],
+            uploads: Uploads {
+                bytes: 7,
+                seconds: 0.5,
+                taken: vec![(("copy", "hybrid"), 3)],
+                refused: vec![("too-large", 1)],
+            },
             ..Reading::default()
         };
         let text = metrics(&[one.clone(), one], true);
@@ -92,6 +125,10 @@ mod tests {
             "ringwayd_body_bytes_total 20\n",
             "ringwayd_bodies_total{route=\"splice\",mode=\"inline\"} 4\n",
             "ringwayd_failures_total{kind=\"peer-closed\"} 2\n",
+            "ringwayd_uploads_total{route=\"copy\",mode=\"hybrid\"} 6\n",
+            "ringwayd_upload_bytes_total 14\n",
+            "ringwayd_upload_seconds_total 1.0\n",
+            "ringwayd_uploads_refused_total{reason=\"too-large\"} 2\n",
             "ringwayd_connections 2\n",
             "ringwayd_draining 1\n",
             "ringwayd_runtime_enters{thread=\"1\"} 0\n",

@@ -13,28 +13,28 @@
 //! |---|---|
 //! | `staging` | the folder for files that are not whole yet |
 //! | `placing` | giving a file its name |
-//! | `body` | a chunked body as a source of a transfer |
+//! | `body` | a body on its way into a file, plain or out of TLS |
+//! | `chunks` | a chunked body as a source of a transfer |
 //! | `resumable` | uploads that can be gone on with: tus 1.0 |
 //! | `verify` | the thread that computes digests |
-//! | `tokens` | who may write |
+//! | `writers` | who may write |
 
 mod body;
+mod chunks;
 mod placing;
 mod resumable;
 mod staging;
-mod tokens;
 mod verify;
+mod writers;
 
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use ringway::receive::{Origin, ReceiveErrorKind};
-use ringway::runtime::fs::File;
-use ringway::runtime::net::TcpStream;
-use ringway::{CancelToken, Incoming, Limits, ReceiveError, Received, transfer_file};
+use ringway::receive::ReceiveErrorKind;
+use ringway::{CancelToken, ReceiveError, Received};
 
-use self::body::Chunks;
+use self::body::Arrival;
 use self::placing::{Failure, Place};
 use self::resumable::{Part, Record};
 use self::staging::Staged;
@@ -43,9 +43,10 @@ use super::connection::Link;
 use super::desk::Incoming as Desk;
 use super::exchange::{Caption, Ending, record_upload, send_all};
 use super::server::Server;
+use super::wire::Wire;
 use crate::http::tus::{self, Ask, Standing};
-use crate::http::upload::{self, CONTINUE, Sequel, Upload};
-use crate::http::{Answer, Body, Date, FileFacts, Method, Request, Status};
+use crate::http::upload::{self, Sequel, Upload};
+use crate::http::{Answer, Date, FileFacts, Method, Request, Status};
 
 /// How long a slow client has until its rate is judged.
 const RATE_GRACE: Duration = Duration::from_secs(10);
@@ -79,13 +80,10 @@ impl Order {
         request: &Request<'_>,
         server: &Server,
         uploads: &Uploads,
+        certified: bool,
         began: Instant,
     ) -> Order {
-        let unknown = (Status::Unauthorized, "Writing here takes a token that is known.");
-        let admitted = match uploads.tokens.admit(upload::bearer(request)) {
-            true => Ok(()),
-            false => Err(unknown),
-        };
+        let admitted = uploads.writers.admit(upload::bearer(request), certified);
         let (policy, most) = (server.policy, uploads.body_bytes_max);
         let task = match request.method {
             Method::Put => Task::Put(admitted.and_then(|()| upload::judge(request, policy, most))),
@@ -106,10 +104,10 @@ enum Outcome {
 }
 
 /// Receives, answers and logs.
-pub(crate) async fn answer(
+pub(crate) async fn answer<W: Wire>(
     server: &Rc<Server>,
     uploads: &Uploads,
-    link: &mut Link<TcpStream>,
+    link: &mut Link<W>,
     (desk, reply): (&mut Desk, &mut Vec<u8>),
     token: &CancelToken,
     order: Order,
@@ -156,16 +154,16 @@ fn told(outcome: &Outcome, upload: &Upload, date: &Date, reply: &mut Vec<u8>) ->
 }
 
 /// A request of a resumable upload and what it needs.
-struct Going<'a> {
+struct Going<'a, W> {
     server: &'a Rc<Server>,
     uploads: &'a Uploads,
-    link: &'a mut Link<TcpStream>,
+    link: &'a mut Link<W>,
     desk: &'a mut Desk,
     token: &'a CancelToken,
     sequel: Sequel,
 }
 
-impl Going<'_> {
+impl<W: Wire> Going<'_, W> {
     async fn on(
         self,
         ask: Result<Ask, Refusal>,
@@ -188,8 +186,9 @@ impl Going<'_> {
                 tus::told(sequel, &standing, &server.date(), reply)
             }),
             Ok(Ask::Append { id, offset, body, expects_continue }) => {
-                let part =
-                    Part { server, uploads, link, desk, token, id, offset, body, expects_continue };
+                let arrival =
+                    Arrival { server, uploads, link, desk, token, body, expects_continue };
+                let part = Part { arrival, id, offset };
                 let appended = part.append(sequel, receipt).await;
                 let read = sequel.after_body();
                 appended.map(|offset| tus::moved(read, Some(offset), &server.date(), reply))
@@ -206,16 +205,16 @@ impl Going<'_> {
 }
 
 /// One upload and what it needs.
-struct UnderWay<'a> {
+struct UnderWay<'a, W> {
     server: &'a Rc<Server>,
     uploads: &'a Uploads,
-    link: &'a mut Link<TcpStream>,
+    link: &'a mut Link<W>,
     desk: &'a mut Desk,
     token: &'a CancelToken,
     upload: &'a Upload,
 }
 
-impl UnderWay<'_> {
+impl<W: Wire> UnderWay<'_, W> {
     async fn run(mut self, receipt: &mut Option<Received>) -> Outcome {
         let unread = self.upload.sequel();
         let place = match Place::find(self.server, self.uploads, self.upload).await {
@@ -248,57 +247,14 @@ impl UnderWay<'_> {
         staged: &mut Staged,
         receipt: &mut Option<Received>,
     ) -> Result<(), (Refusal, Sequel)> {
+        let UnderWay { server, uploads, token, upload, .. } = *self;
+        let (body, expects_continue) = (upload.body, upload.expects_continue);
+        let (link, desk) = (&mut *self.link, &mut *self.desk);
+        let mut arrival = Arrival { server, uploads, link, desk, token, body, expects_continue };
+        let file = (&mut staged.file, 0);
+        let arrived = arrival.into_file(file, uploads.body_bytes_max, receipt).await;
         // Half a body may have been read: only closing is clear.
-        let broken = self.upload.sequel().at_the_end();
-        if self.upload.expects_continue && self.desk.is_empty() {
-            let sent = send_all(self.server, self.link, CONTINUE).await;
-            if !sent.is_complete() {
-                return Err(((Status::RequestTimeout, "The client is gone."), broken));
-            }
-        }
-        // A transfer keeps its own time.
-        self.link.seat.allow_all();
-        match self.transfer(&mut staged.file).await {
-            Ok(received) => {
-                *receipt = Some(received);
-                Ok(())
-            }
-            Err(error) => {
-                *receipt = error.receipt().cloned();
-                Err((of_receive_error(&error), broken))
-            }
-        }
-    }
-
-    async fn transfer(&mut self, file: &mut File) -> Result<Received, ReceiveError> {
-        let most = self.uploads.body_bytes_max;
-        let limits = Limits::default().with_peer_timeout(self.uploads.silence_max);
-        let (rate, grace) = self.uploads.rate_min;
-        match self.upload.body {
-            Body::None => {
-                let body = Incoming::exactly(&mut self.link.stream, 0);
-                transfer_file(body, file).await
-            }
-            Body::Length(length) => {
-                let here = usize::try_from(length).unwrap_or(usize::MAX);
-                let given = self.desk.unread();
-                let given = given[..given.len().min(here)].to_vec();
-                self.desk.consume(given.len());
-                let body = Incoming::exactly(&mut self.link.stream, length).after(given);
-                let receive = transfer_file(body.at_most(most), file).limits(limits);
-                receive.minimum_rate(rate, grace).cancel_token(self.token).await
-            }
-            Body::Chunked => {
-                let given = self.desk.unread().to_vec();
-                self.desk.consume(given.len());
-                let mut chunks = Chunks::new(&mut self.link.stream, given);
-                let body = Incoming::to_the_end(Origin::decoded(&mut chunks)).at_most(most);
-                let receive = transfer_file(body, file).limits(limits);
-                let outcome = receive.minimum_rate(rate, grace).cancel_token(self.token).await;
-                self.desk.put_back(&chunks.into_rest());
-                outcome
-            }
-        }
+        arrived.map_err(|refusal| (refusal, upload.sequel().at_the_end()))
     }
 
     /// Checks, makes durable and names what was received. Says whether the name is new.
@@ -329,9 +285,11 @@ impl UnderWay<'_> {
 fn of_receive_error(error: &ReceiveError) -> Refusal {
     use ReceiveErrorKind as Kind;
     match error.kind() {
-        Kind::ShortBody(_) | Kind::PeerClosed { .. } | Kind::PeerUnreachable { .. } => {
-            (Status::BadRequest, "The body ended before its length.")
-        }
+        Kind::ShortBody(_)
+        | Kind::CutOff
+        | Kind::Tls { .. }
+        | Kind::PeerClosed { .. }
+        | Kind::PeerUnreachable { .. } => (Status::BadRequest, "The body ended before its length."),
         Kind::Malformed => (Status::BadRequest, "The chunks of the body are malformed."),
         Kind::TooLong { .. } | Kind::Misfit(_) => {
             (Status::ContentTooLarge, "The file is larger than is allowed here.")

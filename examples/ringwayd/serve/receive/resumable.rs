@@ -9,23 +9,19 @@ use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use ringway::receive::Origin;
-use ringway::runtime::fs::{self, File, OpenOptions};
-use ringway::runtime::net::TcpStream;
-use ringway::{CancelToken, Incoming, Limits, Received, transfer_file};
+use ringway::Received;
+use ringway::runtime::fs::{self, OpenOptions};
 use serde_json::{Value, json};
 
-use super::body::Chunks;
+use super::body::Arrival;
 use super::placing::{Failure, Place};
 use super::staging::{Staged, Uploads};
-use super::{Refusal, of_file_error, of_receive_error};
+use super::{Refusal, of_file_error};
 use crate::http::tus::UploadId;
-use crate::http::upload::{CONTINUE, Sequel, Upload};
+use crate::http::upload::{Sequel, Upload};
 use crate::http::{Body, Digest, Status};
-use crate::serve::connection::Link;
-use crate::serve::desk::Incoming as Desk;
-use crate::serve::exchange::send_all;
 use crate::serve::server::Server;
+use crate::serve::wire::Wire;
 
 const NO_UPLOAD: Refusal = (Status::NotFound, "There is no such upload.");
 
@@ -205,20 +201,14 @@ impl Uploads {
     }
 }
 
-/// A part of an upload, and what receiving it needs.
-pub(super) struct Part<'a> {
-    pub(super) server: &'a Rc<Server>,
-    pub(super) uploads: &'a Uploads,
-    pub(super) link: &'a mut Link<TcpStream>,
-    pub(super) desk: &'a mut Desk,
-    pub(super) token: &'a CancelToken,
+/// A part of an upload.
+pub(super) struct Part<'a, W> {
+    pub(super) arrival: Arrival<'a, W>,
     pub(super) id: UploadId,
     pub(super) offset: u64,
-    pub(super) body: Body,
-    pub(super) expects_continue: bool,
 }
 
-impl Part<'_> {
+impl<W: Wire> Part<'_, W> {
     /// Receives it, and says how far the upload is then.
     pub(super) async fn append(
         mut self,
@@ -227,14 +217,15 @@ impl Part<'_> {
     ) -> Result<u64, (Refusal, Sequel)> {
         let unread = |refusal: Refusal| (refusal, sequel);
         let busy = (Status::Locked, "Another part of the upload is on its way.");
-        let uploads = self.uploads;
+        let (server, uploads, body) =
+            (self.arrival.server, self.arrival.uploads, self.arrival.body);
         let placing = uploads.placings.begin(self.id.0.as_bytes());
         let _placing = placing.ok_or(unread(busy))?;
         let record = uploads.record(&self.id).await.map_err(unread)?;
         let name = Uploads::data_name(&self.id);
         let data = match (record.done, self.offset == record.length) {
             // The answer to the last part was missed.
-            (true, true) if self.body == Body::None => return Ok(record.length),
+            (true, true) if body == Body::None => return Ok(record.length),
             (true, _) => return Err(unread((Status::Conflict, "The upload is over."))),
             (false, _) => uploads.open_staged(&name, true).await,
         };
@@ -247,70 +238,20 @@ impl Part<'_> {
             )));
         }
         let most = record.length - len;
-        if matches!(self.body, Body::Length(bytes) if bytes > most) {
+        if matches!(body, Body::Length(bytes) if bytes > most) {
             return Err(unread((Status::ContentTooLarge, "The part goes beyond the upload.")));
         }
         let mut data = Staged::reopened(file, name);
-        let received = self.receive(&mut data.file, most, receipt).await;
+        let received = self.arrival.into_file((&mut data.file, len), most, receipt).await;
         received.map_err(|refusal| (refusal, sequel.at_the_end()))?;
         let read = |refusal: Refusal| (refusal, sequel.after_body());
         let len = data.file.metadata().map_err(|error| read(of_file_error(&error)))?.len;
         if len == record.length {
             let upload = Upload::of_path(record.path.clone(), Vec::new());
-            let place = Place::find(self.server, uploads, &upload).await.map_err(read)?;
-            uploads.complete(self.server, &self.id, record, data, &place).await.map_err(read)?;
+            let place = Place::find(server, uploads, &upload).await.map_err(read)?;
+            uploads.complete(server, &self.id, record, data, &place).await.map_err(read)?;
         }
         Ok(len)
-    }
-
-    /// What has come stays, whatever ends it.
-    async fn receive(
-        &mut self,
-        file: &mut File,
-        most: u64,
-        receipt: &mut Option<Received>,
-    ) -> Result<(), Refusal> {
-        if self.expects_continue && self.desk.is_empty() {
-            let sent = send_all(self.server, self.link, CONTINUE).await;
-            if !sent.is_complete() {
-                return Err((Status::RequestTimeout, "The client is gone."));
-            }
-        }
-        self.link.seat.allow_all();
-        let limits = Limits::default().with_peer_timeout(self.uploads.silence_max);
-        let (rate, grace) = self.uploads.rate_min;
-        let outcome = match self.body {
-            Body::Chunked => {
-                let given = self.desk.unread().to_vec();
-                self.desk.consume(given.len());
-                let mut chunks = Chunks::new(&mut self.link.stream, given);
-                let body = Incoming::to_the_end(Origin::decoded(&mut chunks)).at_most(most);
-                let receive = transfer_file(body, file).offset(self.offset).limits(limits);
-                let outcome = receive.minimum_rate(rate, grace).cancel_token(self.token).await;
-                self.desk.put_back(&chunks.into_rest());
-                outcome
-            }
-            Body::None | Body::Length(_) => {
-                let Body::Length(length) = self.body else { return Ok(()) };
-                let here = usize::try_from(length).unwrap_or(usize::MAX);
-                let given = self.desk.unread();
-                let given = given[..given.len().min(here)].to_vec();
-                self.desk.consume(given.len());
-                let body = Incoming::exactly(&mut self.link.stream, length).after(given);
-                let receive = transfer_file(body, file).offset(self.offset).limits(limits);
-                receive.minimum_rate(rate, grace).cancel_token(self.token).await
-            }
-        };
-        match outcome {
-            Ok(received) => {
-                *receipt = Some(received);
-                Ok(())
-            }
-            Err(error) => {
-                *receipt = error.receipt().cloned();
-                Err(of_receive_error(&error))
-            }
-        }
     }
 }
 

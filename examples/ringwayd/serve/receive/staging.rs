@@ -12,8 +12,8 @@ use ringway::runtime::fs::{self, File, OpenOptions};
 
 use super::placing::Placings;
 use super::resumable;
-use super::tokens::Tokens;
 use super::verify::Verifier;
+use super::writers::Writers;
 use crate::cli::receive::{Overwrite, Receive};
 use crate::http::STAGING;
 
@@ -25,7 +25,7 @@ const RESUMABLE_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 pub(crate) struct Uploads {
     pub(super) root: File,
     folder: File,
-    pub(super) tokens: Tokens,
+    pub(super) writers: Writers,
     pub(super) verifier: Verifier,
     pub(super) placings: Placings,
     pub(super) overwrite: Overwrite,
@@ -41,7 +41,7 @@ pub(crate) struct Uploads {
 #[derive(Debug, Clone)]
 pub(crate) struct Common {
     path: PathBuf,
-    tokens: Tokens,
+    writers: Writers,
     verifier: Verifier,
     placings: Placings,
     /// Held as long as the daemon lives, so that no other one takes its files for left behind.
@@ -54,11 +54,12 @@ impl Common {
     /// # Errors
     ///
     /// If the folder cannot be made or written, or the tokens cannot be read.
-    pub(crate) fn prepare(root: &Path, settings: &Receive) -> anyhow::Result<Common> {
-        let tokens = match &settings.write_tokens {
-            Some(path) => Tokens::from_file(path)?,
-            None => Tokens::default(),
-        };
+    pub(crate) fn prepare(
+        root: &Path,
+        settings: &Receive,
+        certificates: bool,
+    ) -> anyhow::Result<Common> {
+        let writers = Writers::of(settings, certificates)?;
         let path = root.join(std::ffi::OsStr::new(STAGING));
         let shown = path.display().to_string();
         match std::fs::DirBuilder::new().mode(0o700).create(&path) {
@@ -81,7 +82,7 @@ impl Common {
         _ = rustix::fs::flock(&lock, shared);
         let verifier = Verifier::start().context("cannot start the thread for digests")?;
         let placings = Placings::default();
-        Ok(Common { path, tokens, verifier, placings, _lock: lock.into() })
+        Ok(Common { path, writers, verifier, placings, _lock: lock.into() })
     }
 
     /// The part of one thread.
@@ -95,7 +96,7 @@ impl Common {
         Ok(Uploads {
             root: root.clone(),
             folder,
-            tokens: self.tokens.clone(),
+            writers: self.writers.clone(),
             verifier: self.verifier.clone(),
             placings: self.placings.clone(),
             overwrite: settings.overwrite,
