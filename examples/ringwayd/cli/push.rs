@@ -23,6 +23,16 @@ pub(crate) struct Push {
     #[arg(long)]
     pub(crate) no_digest: bool,
 
+    /// Goes on with what broke off, in later runs too, by tus 1.0 and not by PUT: each URL is one that
+    /// makes uploads, or the place of the file for `ringwayd serve --writable`.
+    #[arg(long)]
+    pub(crate) resume: bool,
+
+    /// The state folder, where uploads that broke off are remembered; without it
+    /// ~/.local/state/ringwayd.
+    #[arg(long, value_name = "DIR", requires = "resume")]
+    pub(crate) state_dir: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) caller: Caller,
 

@@ -19,6 +19,7 @@ pub(crate) struct ReplyReader {
     received: Vec<u8>,
     interim: u32,
     body: Option<Open>,
+    to_head: bool,
 }
 
 #[derive(Debug)]
@@ -55,6 +56,11 @@ pub(crate) struct Reply {
 }
 
 impl ReplyReader {
+    /// Whether the answers that follow are to a HEAD, and so have no body whatever they say.
+    pub(crate) fn answers_to_head(&mut self, to_head: bool) {
+        self.to_head = to_head;
+    }
+
     /// Adds what was received.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.received.extend_from_slice(bytes);
@@ -83,7 +89,7 @@ impl ReplyReader {
         }
         self.interim = 0;
         let status = head.status;
-        let body = Body::new(head.framing(false)?);
+        let body = Body::new(head.framing(self.to_head)?);
         self.body = Some(Open { head, body, excerpt: Vec::new(), bytes: 0 });
         Ok(News::Head(status))
     }

@@ -152,13 +152,20 @@ impl Url {
     ///
     /// # Errors
     ///
-    /// [`Failure::Malformed`] if it is neither a URL nor a path from the root, and if it leads to
-    /// another scheme.
+    /// [`Failure::Malformed`] if it is neither a URL nor a path, and if it leads to another scheme.
     pub(crate) fn join(&self, location: &str) -> Result<Url, Failure> {
         let location = location.split('#').next().unwrap_or_default();
-        let text = match location.starts_with('/') && !location.starts_with("//") {
-            true => format!("{}://{}{location}", self.scheme.text(), self.host_field()),
-            false => location.to_owned(),
+        let (scheme, host) = (self.scheme.text(), self.host_field());
+        let text = if location.starts_with("//") {
+            format!("{scheme}:{location}")
+        } else if location.starts_with('/') {
+            format!("{scheme}://{host}{location}")
+        } else if location.contains("://") || location.is_empty() {
+            location.to_owned()
+        } else {
+            // From the folder of this one (RFC 3986, section 5.2).
+            let folder = self.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            format!("{scheme}://{host}{folder}/{location}")
         };
         let next = Url::parse(&text);
         let next = next.map_err(|_| Failure::Malformed("it redirects to what is no URL"))?;
@@ -166,6 +173,16 @@ impl Url {
             return Err(Failure::Malformed("it redirects to another scheme"));
         }
         Ok(next)
+    }
+
+    /// Whom it leads to.
+    pub(crate) fn server(&self) -> (Scheme, String, u16) {
+        (self.scheme, self.host.clone(), self.port)
+    }
+
+    /// All of it, secrets included, to be kept where nobody else reads it.
+    pub(crate) fn whole(&self) -> String {
+        format!("{}://{}{}", self.scheme.text(), self.host_field(), self.target())
     }
 
     /// What stands in the request line.
@@ -246,7 +263,9 @@ mod tests {
         let join = |location| url("http://a:81/b").join(location).map(|url| url.to_string());
         assert_eq!(join("/c#d"), Ok("http://a:81/c".to_owned()));
         assert_eq!(join("http://x/y"), Ok("http://x/y".to_owned()));
-        for location in ["c", "//x/y", "https://a:81/b", "ftp://x"] {
+        assert_eq!(join("c"), Ok("http://a:81/c".to_owned()));
+        assert_eq!(join("//x/y"), Ok("http://x/y".to_owned()));
+        for location in ["", "https://a:81/b", "ftp://x"] {
             assert!(join(location).is_err(), "{location}");
         }
     }

@@ -18,14 +18,14 @@ use ringway::{CancelToken, Limits, Parts, Receipt, TransferError};
 use super::Order;
 use super::budget::{Budget, burst};
 use super::listener::{Final, Listener};
-use super::request::Put;
+use super::request::Sending;
 use super::source::Version;
 use crate::client::digest::Sha256;
 use crate::client::distrust;
 use crate::client::outcome::{Delivered, Failure};
 use crate::client::reply::{Reply, ReplyReader};
 use crate::client::show::Track;
-use crate::client::url::Url;
+use crate::client::url::{Scheme, Url};
 use crate::client::wire::{self, Terms, Wire};
 
 /// How long the last completions of a transfer may take when the receiver has answered already.
@@ -36,6 +36,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const SLICE: u64 = 1024 * 1024;
 
 /// One file on its way to one receiver.
+#[derive(Clone, Copy)]
 pub(crate) struct Attempt<'a> {
     pub(crate) order: &'a Order,
     pub(crate) url: &'a Url,
@@ -45,11 +46,35 @@ pub(crate) struct Attempt<'a> {
     pub(crate) rate: Option<&'a Budget>,
     /// Whether the receiver may be asked first.
     pub(crate) may_expect: bool,
+    pub(crate) method: Method,
+    /// Whether the URL leads to whom the token was given for.
+    pub(crate) shows_token: bool,
+}
+
+/// How a file is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    /// All of it, under its name.
+    Put,
+    /// What is behind this offset, to an upload that was begun (tus 1.0).
+    Patch { offset: u64 },
+}
+
+impl Method {
+    /// Where in the file the body begins.
+    fn offset(self) -> u64 {
+        match self {
+            Method::Put => 0,
+            Method::Patch { offset } => offset,
+        }
+    }
 }
 
 /// A connection to a receiver, between two exchanges.
 #[derive(Debug)]
 pub(crate) struct Link {
+    /// Scheme, host and port.
+    leads_to: (Scheme, String, u16),
     wire: Wire,
     replies: ReplyReader,
     /// It has carried an exchange already, so the receiver may have closed it meanwhile.
@@ -80,18 +105,15 @@ impl Attempt<'_> {
     ///
     /// The connection is lost.
     pub(crate) async fn make(&self, kept: &mut Option<Link>) -> Result<Delivered, Failure> {
-        let mut link = match kept.take() {
-            Some(link) => link,
-            None => self.connect().await?,
-        };
-        self.track.begin(self.version.seen.len);
+        let mut link = self.link(kept).await?;
+        self.begin();
         let mut outcome = self.exchange(&mut link).await;
         if let (true, Err(Broken { failure: Failure::Broken(_), heard: false })) =
             (link.used, &outcome)
         {
             // It was closed while nobody looked. A PUT may be repeated (RFC 9110, section 9.2.2).
             link = self.connect().await?;
-            self.track.begin(self.version.seen.len);
+            self.begin();
             outcome = self.exchange(&mut link).await;
         }
         let (reply, receipt) = outcome.map_err(|broken| broken.failure)?;
@@ -102,6 +124,66 @@ impl Attempt<'_> {
         self.judge(&reply, receipt)
     }
 
+    /// Asks something that has no body, and gives the answer. A connection that can be used again is
+    /// left in `kept`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::make`].
+    pub(crate) async fn ask(
+        &self,
+        head: &str,
+        to_head: bool,
+        kept: &mut Option<Link>,
+    ) -> Result<Reply, Failure> {
+        let mut link = self.link(kept).await?;
+        let mut outcome = self.ask_on(&mut link, head, to_head).await;
+        if let (true, Err(Broken { failure: Failure::Broken(_), heard: false })) =
+            (link.used, &outcome)
+        {
+            // It was closed while nobody looked. At worst an upload was made that nobody uses.
+            link = self.connect().await?;
+            outcome = self.ask_on(&mut link, head, to_head).await;
+        }
+        let reply = outcome.map_err(|broken| broken.failure)?;
+        if reply.reusable {
+            link.used = true;
+            *kept = Some(link);
+        }
+        Ok(reply)
+    }
+
+    async fn ask_on(&self, link: &mut Link, head: &str, to_head: bool) -> Result<Reply, Broken> {
+        let Link { wire, replies, .. } = link;
+        replies.answers_to_head(to_head);
+        let mut listener = Listener::new(wire.ear(), replies);
+        let silence = self.silence();
+        let outcome = async {
+            let sent = time::timeout(silence, wire.send(head.as_bytes())).await;
+            sent.map_err(|_| Failure::Silent(silence))?
+                .map_err(|error| distrust::of_stream(&error))?;
+            listener.status_within(silence).await?;
+            listener.reply(silence).await
+        };
+        let outcome = outcome.await;
+        let heard = listener.heard;
+        replies.answers_to_head(false);
+        outcome.map_err(|failure| Broken { failure, heard })
+    }
+
+    fn begin(&self) {
+        self.track.begin(self.version.seen.len);
+        self.track.advance(self.method.offset());
+    }
+
+    /// The connection that was kept, if it leads there.
+    async fn link(&self, kept: &mut Option<Link>) -> Result<Link, Failure> {
+        match kept.take() {
+            Some(link) if link.leads_to == self.url.server() => Ok(link),
+            _ => self.connect().await,
+        }
+    }
+
     async fn connect(&self) -> Result<Link, Failure> {
         let limits = &self.order.limits;
         let terms = Terms {
@@ -110,7 +192,8 @@ impl Attempt<'_> {
             tls: self.order.tls.as_ref(),
         };
         let wire = wire::reach(self.url, terms).await?;
-        Ok(Link { wire, replies: ReplyReader::default(), used: false })
+        let leads_to = self.url.server();
+        Ok(Link { leads_to, wire, replies: ReplyReader::default(), used: false })
     }
 
     /// Sends the request and hears the answer.
@@ -128,7 +211,8 @@ impl Attempt<'_> {
         listener: &mut Listener<'_>,
     ) -> Result<(Reply, Option<Receipt>), Failure> {
         let limits = &self.order.limits;
-        let expect = self.may_expect && self.version.seen.len >= limits.expect_min_bytes.max(1);
+        let length = self.version.seen.len - self.method.offset();
+        let expect = self.may_expect && length >= limits.expect_min_bytes.max(1);
         let head = self.head(expect);
         let mut first = head.into_bytes();
         if expect {
@@ -241,18 +325,19 @@ impl Attempt<'_> {
         if head_bytes > 0 {
             parts = parts.bytes(first);
         }
+        let mut offset = self.method.offset();
         let Some(total) = &self.order.total else {
             let mut transfer = wire
-                .transfer(parts.file_as_seen(file, 0..seen.len, *seen))
+                .transfer(parts.file_as_seen(file, offset..seen.len, *seen))
                 .limits(limits)
                 .cancel_token(token)
-                .on_progress(|at| self.track.advance(at.sent.saturating_sub(head_bytes)));
+                .on_progress(|at| self.track.advance(offset + at.sent.saturating_sub(head_bytes)));
             if let Some(rate) = self.order.limits.attempts.rate_bytes_per_second {
                 transfer = transfer.rate_limit(rate, burst(rate));
             }
             return transfer.await.map(Some);
         };
-        let (mut offset, mut head_bytes) = (0, head_bytes);
+        let mut head_bytes = head_bytes;
         loop {
             let left = seen.len - offset;
             let slice = if left == 0 { 0 } else { self.allowed(total, left.min(SLICE)).await };
@@ -286,11 +371,13 @@ impl Attempt<'_> {
 
     fn head(&self, expect: bool) -> String {
         let Version { seen, digest, .. } = &**self.version;
-        Put {
+        let offset = self.method.offset();
+        Sending {
             url: self.url,
-            length: seen.len,
+            method: self.method,
+            length: seen.len - offset,
             digest: digest.as_ref(),
-            token: self.order.token.as_ref(),
+            token: self.order.token.as_ref().filter(|_| self.shows_token),
             headers: &self.order.headers,
             expect,
         }
@@ -309,6 +396,12 @@ impl Attempt<'_> {
             let how = receipt.and_then(|receipt| receipt.source_changed.as_deref().copied());
             let how = how.map_or("after the last byte had left".to_owned(), |how| how.to_string());
             return Err(Failure::SourceChanged(how));
+        }
+        if let Method::Patch { .. } = self.method {
+            let there = reply.head.field("upload-offset").and_then(|text| text.parse().ok());
+            if there != Some(self.version.seen.len) {
+                return Err(Failure::Broken("it has not taken all of the part".to_owned()));
+            }
         }
         let verified = self.verify(reply)?;
         let receipt = receipt.map(|receipt| receipt.to_string());

@@ -6,9 +6,11 @@
 //! | room | is |
 //! |---|---|
 //! | `source` | a file to push: open, looked at, its digest computed once |
-//! | `request` | the head of a PUT |
+//! | `request` | the heads of requests |
 //! | `receiver` | one receiver, its files, its attempts |
 //! | `attempt` | one attempt: connect, ask, send, listen |
+//! | `resume` | the same by tus 1.0, gone on with where it broke off |
+//! | `memory` | where uploads are that were begun |
 //! | `listener` | what a receiver says meanwhile |
 //! | `budget` | a rate that several transfers share |
 
@@ -16,7 +18,9 @@ mod attempt;
 mod budget;
 mod listener;
 pub(crate) mod receiver;
+mod memory;
 mod request;
+mod resume;
 pub(crate) mod source;
 
 use std::future::{Future, poll_fn};
@@ -32,6 +36,7 @@ use ringway::runtime::{Runtime, spawn, time};
 use ringway::tls::TlsConnector;
 
 use self::budget::Budget;
+use self::memory::Memory;
 use self::receiver::Receiver;
 use self::source::SourceFile;
 use crate::cli::client::Header;
@@ -42,6 +47,7 @@ use crate::client::secret::Token;
 use crate::client::show::Show;
 use crate::client::trust;
 use crate::client::url::{Scheme, Url};
+use crate::state;
 
 /// What all receivers of one run share.
 #[derive(Debug)]
@@ -51,6 +57,8 @@ pub(crate) struct Order {
     headers: Vec<Header>,
     /// What shakes hands, if any receiver is to be spoken to over https.
     tls: Option<TlsConnector>,
+    /// Where uploads are that can be gone on with, if files are pushed so.
+    memory: Option<Memory>,
     pub(crate) limits: PushLimits,
     /// The rate of all receivers together.
     total: Option<Budget>,
@@ -89,6 +97,10 @@ pub(crate) fn order(settings: &Push) -> anyhow::Result<Order> {
         }
         false => None,
     };
+    let memory = match settings.resume {
+        true => Some(Memory::open(&state::folder(settings.state_dir.as_deref())?)?),
+        false => None,
+    };
     let hasher = match settings.no_digest {
         true => None,
         false => Some(Rc::new(Hasher::start().context("cannot start a thread for digests")?)),
@@ -99,6 +111,7 @@ pub(crate) fn order(settings: &Push) -> anyhow::Result<Order> {
         token,
         headers: settings.caller.header.clone(),
         tls,
+        memory,
         limits: settings.limits,
         total: settings.limits.total_rate_bytes_per_second.map(Budget::new),
         show: Show::start(settings.caller.progress, "to")
@@ -114,7 +127,7 @@ fn check(settings: &Push) -> anyhow::Result<()> {
     ensure!(!settings.to.is_empty(), "name at least one receiver: --to URL");
     for url in &settings.to {
         ensure!(
-            settings.files.len() == 1 || url.is_folder(),
+            settings.files.len() == 1 || url.is_folder() || settings.resume,
             "{url} names one file and {} are pushed: end it with `/`, so that each keeps its name",
             settings.files.len()
         );

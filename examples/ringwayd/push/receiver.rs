@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use ringway::runtime::time;
 
 use super::Order;
-use super::attempt::{Attempt, Link};
+use super::attempt::{Attempt, Link, Method};
 use super::budget::Budget;
+use super::resume::Resumption;
 use super::source::SourceFile;
 use crate::client::outcome::{Delivered, Failure};
 use crate::client::retry::Verdict;
@@ -150,9 +151,18 @@ impl Receiver {
             track: &self.track,
             rate: self.rate.as_ref(),
             may_expect: !standing.no_expect,
+            method: Method::Put,
+            shows_token: true,
         };
-        // Boxed, because it is large and there is one for each receiver.
-        let outcome = Box::pin(attempt.make(&mut standing.link)).await;
+        // Boxed, because they are large and there is one for each receiver.
+        let outcome = match &self.order.memory {
+            None => Box::pin(attempt.make(&mut standing.link)).await,
+            Some(memory) => {
+                let attempt = Attempt { url: &self.url, ..attempt };
+                let resumption = Resumption { attempt, memory, source };
+                Box::pin(resumption.make(&mut standing.link)).await
+            }
+        };
         if version.has_changed() {
             source.forget(&version);
         }

@@ -17,6 +17,7 @@ mod misbehaving;
 mod nginx;
 mod ours;
 mod receiver;
+mod resuming;
 mod run;
 mod secrets;
 mod settings;

@@ -2,19 +2,20 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
 use crate::receiver::assert_same;
 use crate::run::{Files, run};
 
 /// A daemon that takes files. Dropping it kills it.
-struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Daemon {
-    fn start(root: &Files) -> Daemon {
+    pub(crate) fn start(root: &Files) -> Daemon {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringwayd"));
         command.args(["serve", "--writable", "--listen", "127.0.0.1:0", "--root"]);
         command.arg(root.path("")).stdin(Stdio::null()).stdout(Stdio::null());
@@ -28,6 +29,10 @@ impl Daemon {
         std::thread::spawn(move || lines.for_each(drop));
         let url = format!("http://{}/", address.expect("the daemon says where it serves"));
         Daemon { child, url }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.url.trim_start_matches("http://").trim_end_matches('/').parse().unwrap()
     }
 }
 
