@@ -6,6 +6,7 @@ use std::path::Path;
 use ringway::runtime::{Config, Runtime, Setup, lend_pipe};
 use rustix::process::{Resource, getrlimit};
 
+use super::secure::{self, TlsFacts};
 use super::trial::{self, Trial};
 
 /// Everything that the verdict rests on.
@@ -29,6 +30,8 @@ pub(crate) struct Facts {
     pub(crate) filtered: bool,
     /// Bytes of memory that the control group allows.
     pub(crate) memory_bytes_max: Option<u64>,
+    /// None if there is no ring to try it on.
+    pub(crate) tls: Option<Result<TlsFacts, String>>,
     pub(crate) trials: Vec<Trial>,
 }
 
@@ -51,7 +54,7 @@ impl Facts {
     pub(crate) fn gather(folder: &Path) -> Facts {
         let limit = getrlimit(Resource::Nofile);
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let (ring, trials) = ring(folder);
+        let (ring, tls, trials) = ring(folder);
         Facts {
             kernel: word("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".to_owned()),
             ring,
@@ -66,27 +69,31 @@ impl Facts {
             congestion_control: word("/proc/sys/net/ipv4/tcp_congestion_control"),
             filtered: field(&status, "Seccomp:") == Some("2"),
             memory_bytes_max: memory_limit(),
+            tls,
             trials,
         }
     }
 }
 
+/// What a ring, TLS and transfers over them came to.
+type Tried = (Result<RingFacts, String>, Option<Result<TlsFacts, String>>, Vec<Trial>);
+
 /// Starts a ring, as the daemon would, and transfers over it.
-fn ring(folder: &Path) -> (Result<RingFacts, String>, Vec<Trial>) {
+fn ring(folder: &Path) -> Tried {
     let config = Config::default();
     let pipe_bytes_asked = config.pipe_bytes as u64;
     let runtime = match Runtime::with_config(config) {
         Ok(runtime) => runtime,
-        Err(error) => return (Err(error.to_string()), Vec::new()),
+        Err(error) => return (Err(error.to_string()), None, Vec::new()),
     };
     let known = runtime.capabilities().clone();
-    let (pipe, trials) = runtime.block_on(async {
+    let (pipe, tls, trials) = runtime.block_on(async {
         let pipe = match lend_pipe() {
             Ok(Ok(pipe)) => Ok(pipe.capacity() as u64),
             Ok(Err(refusal)) => Err(refusal.to_string()),
             Err(error) => Err(error.to_string()),
         };
-        (pipe, trial::all(folder).await)
+        (pipe, secure::look().await, trial::all(folder).await)
     });
     let facts = RingFacts {
         setup: known.setup,
@@ -97,7 +104,7 @@ fn ring(folder: &Path) -> (Result<RingFacts, String>, Vec<Trial>) {
         pipe,
         pipe_bytes_asked,
     };
-    (Ok(facts), trials)
+    (Ok(facts), Some(tls), trials)
 }
 
 fn word(path: &str) -> Option<String> {

@@ -7,6 +7,7 @@ use ringway::runtime::Setup;
 use serde_json::{Value, json};
 
 use super::facts::{Facts, RingFacts};
+use super::secure::TlsFacts;
 
 /// Descriptors below which a busy server turns clients away: the default of one thread's connections.
 const DESCRIPTORS_WANTED: u64 = 16_384;
@@ -53,6 +54,7 @@ pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
     findings.extend(facts.congestion_control.as_ref().map(|name| {
         good("congestion control", format!("{name}; a connection can be given another one"))
     }));
+    findings.extend(facts.tls.as_ref().map(tls));
     findings.extend(sandbox(facts));
     for trial in &facts.trials {
         findings.push(match &trial.outcome {
@@ -205,6 +207,37 @@ fn backlog(facts: &Facts) -> Finding {
     }
 }
 
+/// Sealing here is no lack: it costs two copies, of which the kernel's TLS would save both where it has it.
+fn tls(tried: &Result<TlsFacts, String>) -> Finding {
+    let facts = match tried {
+        Ok(facts) => facts,
+        Err(why) => {
+            let remedy = "plain HTTP works all the same; report this with the kernel's version";
+            return broken("tls", format!("does not work: {why}"), remedy.to_owned());
+        }
+    };
+    let suite = &facts.suite;
+    let order = "AES-128, AES-256, ChaCha20 in this order, and ChaCha20 for who lists it first";
+    let sealed = match facts.no_kernel_tls {
+        None => "the kernel seals what is sent, and files are spliced".to_owned(),
+        Some(why) => format!(
+            "records are sealed here by AWS-LC, because {why}: `modprobe tls` before the start \
+             lets the kernel do it, if it has the module"
+        ),
+    };
+    let says = format!("two of us agree on {suite} ({order}); {sealed}");
+    match facts.aes_instructions {
+        Some(false) => lacking(
+            "tls",
+            format!("{says}; this processor has no instructions for AES, so that costs much"),
+            "let the host pass the processor's flag `aes` through (QEMU: -cpu host), or let \
+             clients list ChaCha20-Poly1305 first"
+                .to_owned(),
+        ),
+        _ => good("tls", says),
+    }
+}
+
 fn sandbox(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     if facts.filtered {
@@ -291,6 +324,11 @@ mod tests {
             congestion_control: Some("cubic".to_owned()),
             filtered: false,
             memory_bytes_max: None,
+            tls: Some(Ok(TlsFacts {
+                suite: "TLS13_AES_128_GCM_SHA256".to_owned(),
+                no_kernel_tls: Some("the kernel has no TLS (module tls)"),
+                aes_instructions: Some(true),
+            })),
             trials: Vec::new(),
         }
     }
@@ -334,6 +372,14 @@ mod tests {
             (host(|host| host.pipe_pages = Some(1024)), "pipes", "fs.pipe-user-pages-soft"),
             (host(|host| host.backlog_max = Some(128)), "backlog", "net.core.somaxconn"),
             (host(|host| host.memory_bytes_max = Some(1 << 20)), "memory", "MemoryMax"),
+            (
+                host(|host| {
+                    let Some(Ok(tls)) = &mut host.tls else { panic!("{:?}", host.tls) };
+                    tls.aes_instructions = Some(false);
+                }),
+                "tls",
+                "-cpu host",
+            ),
         ] {
             let complaints = complaints(&facts);
             assert_eq!(complaints.len(), 1, "{topic}: {complaints:?}");

@@ -5,10 +5,12 @@
 //! |---|---|---|
 //! | `facts` | what is asked and tried | |
 //! | `trial` | real transfers over loopback, of a small, a large and a cold file | |
+//! | `secure` | TLS with ourselves: which cipher, and who seals | |
 //! | `judge` | facts to findings, each with what to do | yes |
 
 mod facts;
 mod judge;
+mod secure;
 mod trial;
 
 use std::io::{self, Write};
