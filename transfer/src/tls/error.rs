@@ -151,8 +151,17 @@ fn looks_like_tls(bytes: &[u8]) -> bool {
 }
 
 fn looks_like_http(bytes: &[u8]) -> bool {
-    const METHODS: &[&[u8]] =
-        &[b"HTTP/", b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"PRI "];
+    const METHODS: &[&[u8]] = &[
+        b"HTTP/",
+        b"GET ",
+        b"HEAD ",
+        b"POST ",
+        b"PUT ",
+        b"DELETE ",
+        b"OPTIONS ",
+        b"PATCH ",
+        b"PRI ",
+    ];
     METHODS.iter().any(|method| bytes.starts_with(method))
 }
 
