@@ -32,7 +32,7 @@ pub(super) struct Arrival<'a, W> {
 impl<W: Wire> Arrival<'_, W> {
     /// Writes the body from an offset of the file on: at most so many bytes. What has come stays,
     /// whatever ends it.
-    pub(super) async fn into_file(
+    pub(super) async fn receive(
         &mut self,
         (file, offset): (&mut File, u64),
         most: u64,

@@ -252,7 +252,7 @@ impl<W: Wire> UnderWay<'_, W> {
         let (link, desk) = (&mut *self.link, &mut *self.desk);
         let mut arrival = Arrival { server, uploads, link, desk, token, body, expects_continue };
         let file = (&mut staged.file, 0);
-        let arrived = arrival.into_file(file, uploads.body_bytes_max, receipt).await;
+        let arrived = arrival.receive(file, uploads.body_bytes_max, receipt).await;
         // Half a body may have been read: only closing is clear.
         arrived.map_err(|refusal| (refusal, upload.sequel().at_the_end()))
     }

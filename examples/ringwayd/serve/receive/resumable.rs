@@ -242,7 +242,7 @@ impl<W: Wire> Part<'_, W> {
             return Err(unread((Status::ContentTooLarge, "The part goes beyond the upload.")));
         }
         let mut data = Staged::reopened(file, name);
-        let received = self.arrival.into_file((&mut data.file, len), most, receipt).await;
+        let received = self.arrival.receive((&mut data.file, len), most, receipt).await;
         received.map_err(|refusal| (refusal, sequel.at_the_end()))?;
         let read = |refusal: Refusal| (refusal, sequel.after_body());
         let len = data.file.metadata().map_err(|error| read(of_file_error(&error)))?.len;
