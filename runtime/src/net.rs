@@ -18,5 +18,5 @@ pub use listener::ListenOptions;
 pub use pieces::Piece;
 pub use sending::Sending;
 pub use stream::{Drained, Half, Poisoned, Readiness, Stream};
-pub use tcp::{TcpListener, TcpStream};
+pub use tcp::{ConnectOptions, TcpListener, TcpStream};
 pub use unix::{UnixListener, UnixStream};

@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ringway::runtime::net::{Stream, TcpStream};
+use ringway::runtime::net::{ConnectOptions, Stream, TcpStream};
 use ringway::runtime::time;
 use ringway::tls::rustls::pki_types::ServerName;
 use ringway::tls::{TlsConnector, TlsReader, TlsStream};
@@ -79,7 +79,14 @@ pub(crate) async fn reach(url: &Url, terms: Terms<'_>) -> Result<Wire, Failure> 
 async fn connect(addresses: &[SocketAddr], terms: Terms<'_>) -> io::Result<TcpStream> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for &address in addresses {
-        let tried = time::timeout(terms.connect_timeout, TcpStream::connect(address)).await;
+        // Nothing is lost and nobody else queues within a host: pacing (BBR) only costs there. A gibibyte
+        // to each of eight takes 0.5 CPU seconds without it, and 2 to 3 with it.
+        let options = match address.ip().is_loopback() {
+            true => ConnectOptions::new().congestion_control("cubic"),
+            false => ConnectOptions::new(),
+        };
+        let connecting = TcpStream::connect_with(address, &options);
+        let tried = time::timeout(terms.connect_timeout, connecting).await;
         match tried.unwrap_or_else(|elapsed| Err(elapsed.into())) {
             Ok(stream) => {
                 // What these save are delays and memory; a connection that refuses them works.

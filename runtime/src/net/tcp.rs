@@ -84,6 +84,29 @@ impl AsFd for TcpListener {
     }
 }
 
+/// What a connection is to have from its first packet on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ConnectOptions {
+    congestion_control: Option<&'static str>,
+}
+
+impl ConnectOptions {
+    /// The host's own.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The congestion control to ask for, by its name (`TCP_CONGESTION`, tcp(7)); where it is not to be
+    /// had, the host's own stays. One that paces, as BBR does, marks the socket when the connection is
+    /// made, so it is asked for before.
+    #[must_use]
+    pub fn congestion_control(mut self, name: &'static str) -> Self {
+        self.congestion_control = Some(name);
+        self
+    }
+}
+
 /// A TCP connection. Everything that all streams can do is in [`Stream`].
 #[derive(Debug)]
 pub struct TcpStream {
@@ -101,7 +124,24 @@ impl TcpStream {
     ///
     /// Dropping the future closes the socket.
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
+        Self::connect_with(address, &ConnectOptions::new()).await
+    }
+
+    /// Connects to an address with options that must stand before that.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::connect`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the socket.
+    pub async fn connect_with(address: SocketAddr, options: &ConnectOptions) -> io::Result<Self> {
         let stream = Stream::new(socket::stream(socket::family_of(&address))?);
+        if let Some(name) = options.congestion_control {
+            // The host may not have it, or not allow it: its own does as well.
+            let _ = socket::set_congestion_control(stream.as_fd(), name);
+        }
         if !socket::connect(stream.as_fd(), &address)? {
             stream.writable().await?;
             socket::pending_error(stream.as_fd())?;
