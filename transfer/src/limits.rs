@@ -38,6 +38,11 @@ pub struct Limits {
     ///
     /// At worst this much memory per transfer, charged to `RLIMIT_MEMLOCK` when it is registered.
     pub copy_batch_bytes: u64,
+    /// The buffer through which a body goes into a file where it is not spliced, in bytes. Default
+    /// 1028 KiB; where such a large one is not free, a smaller one is used.
+    ///
+    /// At worst two of these per transfer, so that one fills while the other is written.
+    pub receive_batch_bytes: u64,
     /// The buffer of the route that seals records, in bytes. Default 1028 KiB, which takes 64 full
     /// records of TLS: 1 MiB of plaintext, read by one call and sent by one.
     ///
@@ -78,6 +83,7 @@ impl Limits {
         pipe_bytes: MIB,
         pipes_max: 2,
         copy_batch_bytes: 256 * KIB,
+        receive_batch_bytes: 1028 * KIB,
         seal_batch_bytes: 1028 * KIB,
         segments_max: 64,
         parts_max: 1024,
@@ -102,7 +108,8 @@ impl Limits {
         let segments = u64::try_from(self.segments_max).unwrap_or(u64::MAX);
         let tables = parts.saturating_mul(24).saturating_add(segments.saturating_mul(16));
         // A transfer holds pipes or buffers, never both.
-        let buffers = self.copy_batch_bytes.max(self.seal_batch_bytes.saturating_mul(2));
+        let pair = self.seal_batch_bytes.max(self.receive_batch_bytes).saturating_mul(2);
+        let buffers = self.copy_batch_bytes.max(pair);
         pipes.saturating_mul(self.pipe_bytes).max(buffers).saturating_add(tables)
     }
 
@@ -125,6 +132,9 @@ impl Limits {
         }
         if self.copy_batch_bytes < PAGE {
             return wrong("copy_batch_bytes", "at least 4096");
+        }
+        if self.receive_batch_bytes < PAGE {
+            return wrong("receive_batch_bytes", "at least 4096");
         }
         if self.seal_batch_bytes < PAGE {
             return wrong("seal_batch_bytes", "at least 4096");
@@ -156,6 +166,13 @@ impl Limits {
     #[must_use]
     pub fn with_pipes_max(mut self, pipes: usize) -> Self {
         self.pipes_max = pipes;
+        self
+    }
+
+    /// Sets [`receive_batch_bytes`](Self::receive_batch_bytes).
+    #[must_use]
+    pub fn with_receive_batch_bytes(mut self, bytes: u64) -> Self {
+        self.receive_batch_bytes = bytes;
         self
     }
 
@@ -424,6 +441,7 @@ mod tests {
         assert_eq!(wrong(Limits::default().with_pipe_bytes(u64::MAX)), "pipe_bytes");
         assert_eq!(wrong(Limits::default().with_pipes_max(0)), "pipes_max");
         assert_eq!(wrong(Limits::default().with_copy_batch_bytes(1)), "copy_batch_bytes");
+        assert_eq!(wrong(Limits::default().with_receive_batch_bytes(1)), "receive_batch_bytes");
         assert_eq!(wrong(Limits::default().with_seal_batch_bytes(4095)), "seal_batch_bytes");
         assert_eq!(wrong(Limits::default().with_segments_max(1025)), "segments_max");
         assert_eq!(wrong(Limits::default().with_parts_max(0)), "parts_max");

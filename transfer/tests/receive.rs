@@ -288,7 +288,7 @@ fn a_decoded_stream_goes_through_memory() {
             let sending = std::thread::spawn(move || theirs.write_all(&doubled));
             let mut halving = Halving { stream: &mut stream, pending: VecDeque::new() };
             let body = Incoming::to_the_end(Origin::decoded(&mut halving));
-            let limits = Limits::default().with_copy_batch_bytes(16 << 10);
+            let limits = Limits::default().with_receive_batch_bytes(16 << 10);
             match transfer_file(body, &mut file).limits(limits).await {
                 Ok(receipt) => {
                     assert_eq!((odd, receipt.written), (false, 400_000));

@@ -115,7 +115,7 @@ impl Scene {
         let limits = Limits::default()
             .with_quantum_bytes(self.quantum)
             .with_pipe_bytes(self.quantum)
-            .with_copy_batch_bytes(self.quantum)
+            .with_receive_batch_bytes(self.quantum)
             .with_stall_hold(Duration::from_micros(200));
         let thresholds = Thresholds::default()
             .with_receive_batch_min_bytes(8 << 10)

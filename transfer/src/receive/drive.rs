@@ -93,7 +93,7 @@ impl Run<'_> {
             return;
         }
         let wanted = self.progress.gathered() + self.progress.left();
-        let wanted = to_len(wanted.min(self.limits.copy_batch_bytes));
+        let wanted = to_len(wanted.min(self.limits.receive_batch_bytes));
         if let Some(Vessel::Given { bytes, start: 0 }) = &self.gathering
             && let Ok(Some(mut lease)) = try_lease(wanted)
             && bytes.len() <= lease.capacity()
@@ -110,7 +110,7 @@ impl Run<'_> {
         let most = match self.gathering.as_ref().or(self.spare.as_ref()) {
             Some(Vessel::Pipe(_)) => self.limits.pipe_bytes,
             None if self.plan.route == Route::Splice => self.limits.pipe_bytes,
-            _ => self.limits.copy_batch_bytes,
+            _ => self.limits.receive_batch_bytes,
         };
         self.gathering.as_ref().map_or(most, |vessel| most.min(vessel.capacity()))
     }
@@ -270,7 +270,7 @@ impl Run<'_> {
     }
 
     async fn lend_buffer(&mut self, busy: bool) -> Result<Option<Vessel>, ReceiveError> {
-        let bytes = to_len(self.limits.copy_batch_bytes.min(self.progress.left()));
+        let bytes = to_len(self.limits.receive_batch_bytes.min(self.progress.left()));
         let no_ring = |run: &Self, error| run.fail_io("lease", Side::Host, error);
         let mut lent = match try_lease(bytes).map_err(|error| no_ring(self, error))? {
             Some(lent) => lent,
