@@ -12,8 +12,8 @@ mod pem;
 mod privileges;
 mod push;
 mod serve;
-mod watch;
 mod state;
+mod watch;
 
 use std::process::ExitCode;
 

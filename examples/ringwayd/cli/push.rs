@@ -28,9 +28,9 @@ pub(crate) struct Push {
     #[arg(long)]
     pub(crate) resume: bool,
 
-    /// The state folder, where uploads that broke off are remembered; without it
-    /// ~/.local/state/ringwayd.
-    #[arg(long, value_name = "DIR", requires = "resume")]
+    /// The state folder, where uploads that broke off are remembered and a `watch` has its journal, one
+    /// folder for each; without it ~/.local/state/ringwayd.
+    #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
 
     #[command(flatten)]

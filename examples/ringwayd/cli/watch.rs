@@ -16,11 +16,6 @@ pub(crate) struct Watch {
     #[arg(value_name = "DIR", required = false)]
     pub(crate) dir: Option<PathBuf>,
 
-    /// Folder for the journal; each watched folder needs its own. Without it
-    /// ~/.local/state/ringwayd.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) state_dir: Option<PathBuf>,
-
     /// Takes the files of subfolders too; their paths stand behind the URL, and folders that a receiver
     /// does not have are its affair.
     #[arg(long)]
@@ -102,7 +97,7 @@ mod tests {
     fn a_folder_and_the_options_of_a_push_stand_side_by_side() {
         let watch = watch(&["in", "--to", "http://a/", "http://b/", "--retries", "3"]).unwrap();
         assert_eq!(watch.dir, Some(PathBuf::from("in")));
-        assert_eq!((watch.push.to.len(), watch.push.limits.retries), (2, 3));
+        assert_eq!((watch.push.to.len(), watch.push.limits.attempts.retries), (2, 3));
         assert!(watch.push.files.is_empty() && watch.done == Done::Keep && !watch.recursive);
         assert_eq!(watch.ignore, [".*", "*.tmp", "*.part", "*~"]);
     }

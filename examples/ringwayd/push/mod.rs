@@ -17,8 +17,8 @@
 mod attempt;
 mod budget;
 mod listener;
-pub(crate) mod receiver;
 mod memory;
+pub(crate) mod receiver;
 mod request;
 mod resume;
 pub(crate) mod source;
@@ -56,7 +56,7 @@ pub(crate) struct Order {
     pub(crate) token: Option<Token>,
     headers: Vec<Header>,
     /// What shakes hands, if any receiver is to be spoken to over https.
-    tls: Option<TlsConnector>,
+    pub(crate) tls: Option<TlsConnector>,
     /// Where uploads are that can be gone on with, if files are pushed so.
     memory: Option<Memory>,
     pub(crate) limits: PushLimits,

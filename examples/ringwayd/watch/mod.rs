@@ -56,10 +56,9 @@ use self::ledger::Ledger;
 use self::spool::Spool;
 use self::writer::Writer;
 use crate::cli::watch::Watch;
-use crate::client::wire;
 use crate::privileges;
 use crate::push;
-use crate::serve::self_signed::state_folder;
+use crate::state;
 
 /// Name of the journal in the state folder.
 const JOURNAL: &str = "watch.redb";
@@ -78,7 +77,7 @@ pub(crate) fn run(settings: &Watch) -> anyhow::Result<ExitCode> {
     if let Some(identity) = &settings.user {
         privileges::become_user(identity)?;
     }
-    let state = open_state(settings.state_dir.as_deref(), &folder)?;
+    let state = open_state(settings.push.state_dir.as_deref(), &folder)?;
     let path = state.join(JOURNAL);
     let (journal, ledger) = open_journal(&path, &folder, settings)?;
     prepare_done(settings, &folder)?;
@@ -184,9 +183,6 @@ fn check(settings: &Watch) -> anyhow::Result<PathBuf> {
         "a watch needs digests, to know what a receiver has: leave --no-digest"
     );
     for (place, url) in push.to.iter().enumerate() {
-        if let Err(why) = wire::check(url.scheme) {
-            bail!("{url}: {why}");
-        }
         ensure!(
             url.is_folder(),
             "{url} names one file: end it with `/`, so that each keeps its name"
@@ -201,7 +197,7 @@ fn check(settings: &Watch) -> anyhow::Result<PathBuf> {
 
 /// Makes the state folder, readable for nobody else.
 fn open_state(given: Option<&Path>, folder: &Path) -> anyhow::Result<PathBuf> {
-    let state = given.map_or_else(state_folder, |given| Ok(given.to_owned()))?;
+    let state = state::folder(given)?;
     let shown = state.display().to_string();
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&state);
     made.with_context(|| format!("cannot make {shown}: name another folder with --state-dir"))?;

@@ -91,11 +91,12 @@ async fn bring(
     }
     if let (true, Some(digest)) = (job.unsure, &version.digest) {
         let terms = Terms {
-            connect_timeout: Duration::from_secs(limits.connect_timeout_seconds),
+            connect_timeout: limits.attempts.connect_timeout(),
             unsent_bytes_max: limits.max_unsent_bytes,
+            tls: daemon.order.tls.as_ref(),
         };
         let mut wire = wire::reach(url, terms).await?;
-        let silence = Duration::from_secs(limits.idle_timeout_seconds);
+        let silence = limits.attempts.silence();
         let token = daemon.order.token.as_ref();
         // Who cannot say what it has is sent the file.
         if probe::has(&mut wire, url, token, digest, silence).await.unwrap_or(false) {
@@ -103,7 +104,7 @@ async fn bring(
             return Ok((Delivered { status: 200, verified: true, receipt }, Some(*digest)));
         }
     }
-    let limit = Duration::from_secs(limits.whole_timeout_seconds);
+    let limit = limits.attempts.whole();
     let attempt = time::timeout(limit, meter.receiver.attempt(source, url, standing)).await;
     let delivered = attempt.unwrap_or(Err(Failure::OutOfTime(limit)))?;
     Ok((delivered, version.digest))
@@ -118,11 +119,7 @@ fn after(
     standing: &mut Standing,
 ) -> After {
     let limits = &daemon.order.limits;
-    let policy = Policy {
-        retries: limits.retries,
-        wait: Duration::from_millis(limits.retry_wait_milliseconds),
-        wait_max: Duration::from_secs(limits.retry_wait_max_seconds),
-    };
+    let policy = limits.attempts.policy();
     match failure {
         Failure::SourceChanged(_) => return After::Look,
         Failure::SourceUnreadable(_) => {
@@ -138,7 +135,7 @@ fn after(
         _ => {}
     }
     let age = Duration::from_millis(now_ms().saturating_sub(job.row.queued_ms));
-    if age >= Duration::from_secs(limits.whole_timeout_seconds) {
+    if age >= limits.attempts.whole() {
         return After::GiveUp;
     }
     // A receiver or a host that is in no state to take anything says nothing about this file.

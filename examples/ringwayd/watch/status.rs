@@ -29,7 +29,7 @@ use super::spool::now_ms;
 use super::{JOURNAL, SOCKET};
 use crate::cli::watch::Status;
 use crate::client::url::Url;
-use crate::serve::self_signed::state_folder;
+use crate::state;
 
 /// Bytes of a question, at most.
 const QUESTION_BYTES_MAX: usize = 1024 * 1024;
@@ -44,7 +44,7 @@ const BETWEEN_MAX: Duration = Duration::from_secs(5);
 ///
 /// When there is neither a daemon nor a journal.
 pub(crate) fn run(settings: &Status) -> anyhow::Result<ExitCode> {
-    let state = settings.state_dir.clone().map_or_else(state_folder, Ok)?;
+    let state = state::folder(settings.state_dir.as_deref())?;
     let question = json!({ "retry": settings.retry });
     let deadline = Instant::now() + BETWEEN_MAX;
     let answer = loop {
