@@ -24,6 +24,7 @@ use crate::progress::Progress;
 use crate::receipt::Receipt;
 use crate::sink::Sink;
 use crate::source::Body;
+use crate::tls::{Backend, TlsStream};
 use crate::transfer::{Ended, Progressed, Report, tell};
 
 pub use mapped::Work;
@@ -139,6 +140,12 @@ impl Run<'_> {
         concluded(self.receipt, outcome)
     }
 
+    /// Whether the kernel makes records of what reaches the socket: then a key bounds what may be sent, and
+    /// the peer is heard between two sends.
+    fn kernel_seals(&self) -> bool {
+        self.sink.tls().map(TlsStream::backend) == Some(Backend::KernelTls)
+    }
+
     /// One client takes one quantum at a time: after it, the others have their turn.
     async fn give_way(&mut self) {
         let sent = self.progress.accepted();
@@ -224,16 +231,26 @@ impl Run<'_> {
 
     /// How many bytes to move next, at most a quantum; waits for the rate limit.
     async fn quantum(&mut self) -> Result<u64, TransferError> {
+        // Who holds nothing waits as long as it takes.
+        self.quantum_holding(false).await.map(Option::unwrap_or_default)
+    }
+
+    /// The same for who may hold something meanwhile: `None` if the kernel seals, the session has
+    /// something to say first, and the peer does not take it for as long as something may be held.
+    async fn quantum_holding(&mut self, holding: bool) -> Result<Option<u64>, TransferError> {
         let all = sabotaged(Sabotage::PromisedLengthIgnored);
         let left = if all { u64::MAX } else { self.progress.remaining() };
         let mut want = self.limits.quantum_bytes.min(left);
-        if self.plan.route == Route::KernelTls {
-            want = want.min(Box::pin(kernel_tls::allowance(self)).await?);
+        if self.kernel_seals() {
+            match Box::pin(kernel_tls::allowance(self, holding)).await? {
+                Some(allowed) => want = want.min(allowed),
+                None => return Ok(None),
+            }
         }
         loop {
-            let Some(pace) = &mut self.pace else { return Ok(want) };
+            let Some(pace) = &mut self.pace else { return Ok(Some(want)) };
             match pace.allow(self.watch.elapsed(), want) {
-                Allowance::Now(bytes) => return Ok(bytes.max(1)),
+                Allowance::Now(bytes) => return Ok(Some(bytes.max(1))),
                 Allowance::After(pause) => {
                     self.watch.pause(pause).await.map_err(|stop| self.fail(stop))?;
                 }
@@ -258,7 +275,7 @@ impl Run<'_> {
 
     /// Waits until the socket takes bytes again, at most as long as something may be held.
     async fn writable(&mut self, holding: bool) -> Result<Ready, TransferError> {
-        if self.plan.route == Route::KernelTls {
+        if self.kernel_seals() {
             return Box::pin(kernel_tls::wait(self, holding)).await;
         }
         let holding = holding && !sabotaged(Sabotage::StalledPeerKeepsPipe);

@@ -28,8 +28,6 @@ pub enum Refusal {
     ProcessingNeedsMapped(Route),
     /// There is a processor, and the one route that shows it something is forbidden.
     ProcessingForbidden,
-    /// There is a processor, and the kernel seals what is sent.
-    ProcessingKernelSealed,
     /// There is a processor, and what it leaves is not sent by ops of the ring.
     ProcessedInline,
     /// The route for processing is forced, and there is no processor.
@@ -60,9 +58,6 @@ impl Refusal {
             Self::OnlyWayForbidden(_) => "do not forbid the only route of an encrypted stream",
             Self::SnapshotNeedsCopy => "allow the copy, or ask for Consistency::Shared",
             Self::ProcessingNeedsMapped(_) => "force no route where there is a processor",
-            Self::ProcessingKernelSealed => {
-                "make the stream with TlsLimits::with_kernel_tls(false)"
-            }
             Self::ProcessingForbidden => "allow the route Mapped, or give no processor",
             Self::ProcessedInline => "use the mode Hybrid or Inline",
             Self::NothingToProcess => "give a processor, or do not force the route Mapped",
@@ -111,9 +106,6 @@ impl fmt::Display for Refusal {
             Self::ProcessingNeedsMapped(route) => {
                 write!(f, "{route} is forced, and shows nothing to the processor that was given")
             }
-            Self::ProcessingKernelSealed => f.write_str(
-                "a processor was given, and the kernel seals this stream: it cannot do both yet",
-            ),
             Self::ProcessingForbidden => f.write_str(
                 "a processor was given, and the route that shows it the bytes is forbidden",
             ),

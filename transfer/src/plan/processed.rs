@@ -19,21 +19,20 @@ pub(super) fn plan(
     if wishes.forbidden.contains(Route::Mapped) {
         return Err(Refusal::ProcessingForbidden);
     }
-    // The route does not yet listen for what the peer asks of a session that the kernel seals.
-    if sink.kind == SinkKind::Tls(Encryption::KernelTls) {
-        return Err(Refusal::ProcessingKernelSealed);
-    }
     if wishes.mode == Some(Mode::Ring) {
         return Err(Refusal::ProcessedInline);
     }
     let (mode, mode_fixed) = choose_mode(Route::Mapped, source, wishes, host);
+    // The kernel seals into pages of its own before the call returns.
+    let by_reference =
+        may_refer(source, sink, wishes, host) && sink.kind != SinkKind::Tls(Encryption::KernelTls);
     Ok(Plan {
         route: Route::Mapped,
         mode,
         mode_fixed,
         reason: Reason::Processed,
         registered: false,
-        overwritable: overwritable(source, sink, may_refer(source, sink, wishes, host)),
+        overwritable: overwritable(source, sink, by_reference),
     })
 }
 

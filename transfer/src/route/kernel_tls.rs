@@ -2,7 +2,8 @@
 //!
 //! File bytes go by splice, or by copies where those are cheaper or splice cannot be had; the kernel
 //! seals either. What is different from a plain stream: the session may owe something (an answer to a key
-//! update, an alert), the key has a limit, and zero-copy sends are refused by the kernel.
+//! update, an alert), the key has a limit, and zero-copy sends are refused by the kernel. What a processor
+//! leaves is sent by the route `Mapped`, with the same ear: see `Run::quantum` and `Run::writable`.
 
 use ringway_runtime as runtime;
 
@@ -24,19 +25,27 @@ fn copies(run: &Run<'_>) -> bool {
         || !runtime::capabilities().is_ok_and(|here| here.splice)
 }
 
-/// Hears the peer, says what is owed, and tells how many bytes may be sent under the key.
-pub(super) async fn allowance(run: &mut Run<'_>) -> Result<u64, TransferError> {
+/// Hears the peer, says what is owed, and tells how many bytes may be sent under the key; `None` if
+/// `holding` is over before all is said.
+pub(super) async fn allowance(
+    run: &mut Run<'_>,
+    holding: bool,
+) -> Result<Option<u64>, TransferError> {
     let mut session = Session::of(run, Route::KernelTls)?;
     // At the beginning nothing has been said that the last read did not hear.
     if run.progress.accepted() > 0 {
         session.hear(run)?;
     }
     loop {
-        session.flush(run).await?;
+        if !session.flush_holding(run, holding).await? {
+            return Ok(None);
+        }
         match session.tls.allowance() {
-            Ok(bytes) => return Ok(bytes),
+            Ok(bytes) => return Ok(Some(bytes)),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                wait(run, false).await?;
+                if wait(run, holding).await? == Ready::HoldOver {
+                    return Ok(None);
+                }
             }
             Err(error) => return Err(run.fail_io("send", Side::Sink, error)),
         }

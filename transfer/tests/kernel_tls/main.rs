@@ -6,6 +6,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod processing;
+#[path = "../scenes/scripted.rs"]
+#[expect(unreachable_pub, reason = "other test binaries use it as well")]
+mod scripted;
 mod session;
 #[path = "../support/mod.rs"]
 mod support;

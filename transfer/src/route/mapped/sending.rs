@@ -1,12 +1,13 @@
 //! Sending what a processor kept of one window.
 //!
-//! A sink that seals what it sends takes nothing by reference and nothing out of a map: for it
-//! `Processing::refers` is false, and `sealed` sends.
+//! A sink whose records are made here takes nothing by reference and nothing out of a map: for it
+//! `Processing::refers` is false, and `sealed` sends. Where the kernel makes them, plain sends and splices
+//! bring it the bytes, and `Run::quantum` and `Run::writable` hear the peer, as for any route.
 
 use std::io;
 
 use ringway_runtime::net::Piece;
-use ringway_runtime::{PipeLease, lend_pipe, region};
+use ringway_runtime::{PipeLease, region};
 
 use super::frame::Memory;
 use super::outgoing::{Beyond, Next};
@@ -24,7 +25,13 @@ const PAGE: u64 = 4096;
 impl Mapped<'_> {
     /// Sends everything that the processor asked for in its last turn.
     pub(super) async fn send(&mut self, run: &mut Run<'_>) -> Result<(), TransferError> {
-        let reference_min = self.processing.refers.then_some(run.thresholds.reference_min_bytes);
+        let mut least = run.thresholds.reference_min_bytes;
+        if run.kernel_seals() {
+            // The kernel closes a record after so many pieces of pages: of shorter runs it would make more
+            // records than a key's limit is reckoned with.
+            least = least.max(PAGE);
+        }
+        let reference_min = self.processing.refers.then_some(least);
         let has_file = run.body.file(self.part).is_some();
         let (desk, offset) = (&self.desk, self.shown.offset);
         self.outgoing.load(|list| {
@@ -49,13 +56,10 @@ impl Mapped<'_> {
 
     /// Sends what lies in memory, as much as one send and the quantum allow.
     async fn gather(&mut self, run: &mut Run<'_>) -> Result<(), TransferError> {
+        let allowed = self.quantum(run).await?;
         if self.frame.is_none() && self.outgoing.gathered().any(is_of_window) {
             self.frame_again(run).await?;
         }
-        if self.pipe.is_some() && run.pace.is_some() {
-            self.pipe = None;
-        }
-        let allowed = run.quantum().await?;
         let sent = self.try_gather(run, to_len(allowed));
         let taken = *sent.as_ref().unwrap_or(&0) as u64;
         run.unused(allowed.saturating_sub(taken));
@@ -130,34 +134,36 @@ impl Mapped<'_> {
         into.len() == from + len
     }
 
-    /// Fills a pipe with as many runs by reference as follow each other and fit.
-    async fn refer(&mut self, run: &mut Run<'_>) -> Result<(), TransferError> {
-        let mut pipe = match self.pipe.take() {
-            Some(pipe) => pipe,
-            None => match splice::lend(run)? {
-                Ok(pipe) => pipe,
-                Err(refusal) => {
-                    let why = splice::why(refusal);
-                    run.receipt.note_fallback("gathered instead of spliced", why);
-                    self.gather_instead();
-                    return Ok(());
-                }
-            },
-        };
+    /// How many bytes to send now. Nothing is held where that has to be waited for.
+    async fn quantum(&mut self, run: &mut Run<'_>) -> Result<u64, TransferError> {
         if run.pace.is_some() {
             // The rate limit may make it wait, and others may need the pipe meanwhile.
-            drop(pipe);
-            let allowed = run.quantum().await?;
-            let Ok(Ok(again)) = lend_pipe() else {
-                run.unused(allowed);
-                self.gather_instead();
-                return Ok(());
-            };
-            pipe = again;
-            return self.fill(run, pipe, allowed).await;
+            self.pipe = None;
         }
-        let allowed = run.quantum().await?;
-        self.fill(run, pipe, allowed).await
+        if let Some(allowed) = run.quantum_holding(true).await? {
+            return Ok(allowed);
+        }
+        self.let_go(run)?;
+        run.quantum().await
+    }
+
+    /// Fills a pipe with as many runs by reference as follow each other and fit.
+    async fn refer(&mut self, run: &mut Run<'_>) -> Result<(), TransferError> {
+        let allowed = self.quantum(run).await?;
+        let lent = match self.pipe.take() {
+            Some(pipe) => Ok(pipe),
+            None => splice::lend(run)?,
+        };
+        match lent {
+            Ok(pipe) => self.fill(run, pipe, allowed).await,
+            Err(refusal) => {
+                run.unused(allowed);
+                let why = splice::why(refusal);
+                run.receipt.note_fallback("gathered instead of spliced", why);
+                self.gather_instead();
+                Ok(())
+            }
+        }
     }
 
     async fn fill(
