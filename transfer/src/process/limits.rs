@@ -19,8 +19,8 @@ pub struct WindowLimits {
     /// The most bytes that a processor is shown at once. Default 4 MiB. The first window has at most
     /// 256 KiB; they become longer while turns are quick.
     ///
-    /// At worst two windows of this are mapped or read for each transfer; windows that are read are no
-    /// longer than the largest buffer of the runtime (256 KiB by default). After a stall what cannot be
+    /// At worst two windows of this are mapped, or one is read, for each transfer. Windows that are read into
+    /// a buffer are no longer than it; those beside a processor that writes much have at most 256 KiB. After a stall what cannot be
     /// made again stays, at worst one window: see [`crate::Limits::stall_hold`]. Measured, filtering 1 %
     /// of 1 GiB, CPU seconds per GB: windows of 1 MiB 0.065, of 4 MiB 0.045, of 8 MiB 0.041.
     pub window_bytes: u64,

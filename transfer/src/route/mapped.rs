@@ -71,6 +71,8 @@ struct Mapped<'t> {
     part: usize,
     desk: Desk,
     room: Option<Room>,
+    /// Bytes that the processor wants to write in a turn, as it said at the start.
+    writes: usize,
     frame: Option<Memory>,
     shown: Shown,
     outgoing: Outgoing,
@@ -93,6 +95,19 @@ struct Mapped<'t> {
     fresh: bool,
 }
 
+/// What a buffer of the pool is lent for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lends {
+    /// For a window that is read.
+    Window,
+    /// For what the processor writes.
+    Output,
+    /// For the records that are made here.
+    Records,
+    /// A buffer belongs to this thread, and the work is done on another.
+    Nothing,
+}
+
 pub(super) async fn drive<'t>(
     run: &mut Run<'t>,
     processing: Processing<'t>,
@@ -104,6 +119,7 @@ pub(super) async fn drive<'t>(
         part: 0,
         desk,
         room: None,
+        writes: 0,
         frame: None,
         shown: Shown::default(),
         outgoing: Outgoing::default(),
@@ -117,7 +133,9 @@ pub(super) async fn drive<'t>(
         texture: Texture::default(),
         fresh: true,
     };
-    mapped.changes = mapped.processing.seat.processor().is_some_and(|p| p.changes());
+    if let Some(processor) = mapped.processing.seat.processor() {
+        (mapped.changes, mapped.writes) = (processor.changes(), processor.writes());
+    }
     let outcome = mapped.all(run).await;
     drop(mapped);
     if let Some(tls) = run.sink.tls().filter(|_| outcome.is_err()) {
@@ -286,16 +304,28 @@ impl Mapped<'_> {
         if let Some(room) = self.room.take() {
             return Ok(room);
         }
-        let wanted = self.processing.seat.processor().map_or(0, |processor| processor.writes());
-        // Who waits for a buffer to seal in may hold no other, or two could wait for each other's.
-        let heap = self.processing.seat.is_elsewhere() || self.records.is_some();
-        if wanted <= WRITES_MIN || heap {
-            let bytes = wanted.clamp(WRITES_MIN, to_len(self.processing.limits.window_max_bytes));
+        if self.lends_to() != Lends::Output {
+            let most = to_len(self.processing.limits.window_max_bytes);
+            let bytes = if self.writes > WRITES_MIN { self.writes.min(most) } else { WRITES_MIN };
             return Ok(Room::Heap(vec![0; bytes]));
         }
-        let lent = run.watch.excused(pin!(lease(wanted))).await;
+        let lent = run.watch.excused(pin!(lease(self.writes))).await;
         let lent = lent.map_err(|kind| run.fail(kind))?;
         lent.map(Room::Lease).map_err(|error| run.fail_io("lease", Side::Host, error))
+    }
+
+    /// What the one buffer is for that a transfer may hold. Two that each wait for a second one would wait
+    /// for ever, so everything else lies in memory of its own.
+    fn lends_to(&self) -> Lends {
+        if self.records.is_some() {
+            Lends::Records
+        } else if self.processing.seat.is_elsewhere() {
+            Lends::Nothing
+        } else if self.writes > WRITES_MIN {
+            Lends::Output
+        } else {
+            Lends::Window
+        }
     }
 
     /// The bytes that were used, if nothing went wrong and no promise is broken.

@@ -9,14 +9,17 @@ use ringway_runtime::fs::File;
 use ringway_runtime::region::{self, Access, Populate, Refusal};
 use ringway_runtime::{Lease, lease};
 
-use super::Mapped;
 use super::scan::HUGE_PAGE;
 use super::turn::Portable;
+use super::{Lends, Mapped};
 use crate::error::errno::{EINVAL, EOPNOTSUPP};
 use crate::error::{Side, TransferError};
 use crate::plan::{DirectIo, Mode, Residency};
 use crate::route::{Run, to_len};
 use crate::source::DIRECT_BLOCK;
+
+/// Windows that are read beside a lent buffer have as many bytes as the largest buffer has by default.
+const HEAP_MAX: u64 = 256 << 10;
 
 /// The bytes behind a window.
 pub(super) enum Memory {
@@ -186,39 +189,24 @@ impl Mapped<'_> {
             let memory = Memory::Heap(text.to_vec());
             return Ok((text.len() == len).then_some(memory));
         };
-        if self.records.is_some() {
-            return self.read_for_records(run, file, range, least).await;
-        }
-        if !self.processing.seat.is_elsewhere()
+        let lends = self.lends_to();
+        if lends == Lends::Window
             && let Some(lease) = self.buffer(run, len, to_len(least)).await?
         {
             return read_lease(run, file, lease, offset, len).await;
         }
-        read_heap(run, file, std::mem::take(&mut self.heap), offset, len).await
-    }
-
-    /// Reads a window of no more than a batch of records takes into memory of its own: the records need
-    /// a buffer, and who waits for one may hold no other.
-    async fn read_for_records(
-        &mut self,
-        run: &mut Run<'_>,
-        file: &File,
-        range: Range<u64>,
-        least: u64,
-    ) -> Result<Option<Memory>, TransferError> {
-        let len = range.end - range.start;
-        let len = to_len(len.min(run.limits.seal_batch_bytes.max(least)));
-        if run.body.facts.direct_io != DirectIo::No
-            && let Some(lease) = self.buffer(run, len, to_len(least)).await?
-        {
-            // Only a buffer of the pool lies where whole blocks can be read to.
-            let read = read_lease(run, file, lease, range.start, len).await?;
-            return Ok(read.map(|memory| match memory {
-                Memory::Lease(lease) => Memory::Heap(lease.to_vec()),
-                other => other,
-            }));
+        let most = match lends {
+            // No more than what is sealed at once.
+            Lends::Records => run.limits.seal_batch_bytes,
+            Lends::Output => HEAP_MAX,
+            Lends::Window | Lends::Nothing => u64::MAX,
+        };
+        let (len, heap) = (len.min(to_len(most.max(least))), std::mem::take(&mut self.heap));
+        if run.body.facts.direct_io == DirectIo::No {
+            read_heap(run, file, heap, offset, len).await
+        } else {
+            Box::pin(read_heap_direct(run, file, heap, offset, len)).await
         }
-        read_heap(run, file, std::mem::take(&mut self.heap), range.start, len).await
     }
 
     /// A buffer of the pool, unless the least that is needed does not fit into one.
@@ -327,17 +315,62 @@ async fn read_heap(
     offset: u64,
     len: usize,
 ) -> Result<Option<Memory>, TransferError> {
-    bytes.clear();
-    while bytes.len() < len {
-        let filled = bytes.len();
+    let mut filled = 0;
+    while filled < len {
+        // What is left of the last window is overwritten, or cut off by the read.
         bytes.resize(len, 0);
-        run.receipt.read_sqes += 1;
-        let reading = pin!(file.read_at(bytes, filled, len - filled, offset + filled as u64));
-        let outcome = run.watch.excused(reading).await;
-        let (read, back) = outcome.map_err(|kind| run.fail(kind))?;
-        let read = read.map_err(|error| run.fail_io("read", Side::Source, error))?;
-        let Some(back) = back.filter(|_| read > 0) else { return Ok(None) };
-        bytes = back;
+        let (read, back) = read_once(run, file, bytes, filled..len, offset + filled as u64).await?;
+        if read == 0 {
+            return Ok(None);
+        }
+        (bytes, filled) = (back, filled + read);
     }
     Ok(Some(Memory::Heap(bytes)))
+}
+
+/// The same in whole blocks, to a place in the memory where blocks may be read to; and then moved to its
+/// front. May be shorter, where the file is.
+async fn read_heap_direct(
+    run: &mut Run<'_>,
+    file: &File,
+    mut bytes: Vec<u8>,
+    offset: u64,
+    len: usize,
+) -> Result<Option<Memory>, TransferError> {
+    let block = to_len(DIRECT_BLOCK);
+    let skip = to_len(offset % DIRECT_BLOCK);
+    let (asked, start) = ((skip + len).next_multiple_of(block), offset - skip as u64);
+    bytes.resize(asked + block, 0);
+    let pad = bytes.as_ptr().align_offset(block).min(block);
+    let mut filled = 0;
+    while filled < skip + len {
+        // It keeps its place: there is room for as much.
+        bytes.resize(asked + block, 0);
+        let range = pad + filled..pad + asked;
+        let (read, back) = read_once(run, file, bytes, range, start + filled as u64).await?;
+        (bytes, filled) = (back, filled + read);
+        if read == 0 || read % block != 0 {
+            break;
+        }
+    }
+    let useful = filled.saturating_sub(skip).min(len);
+    bytes.copy_within(pad + skip..pad + skip + useful, 0);
+    bytes.truncate(useful);
+    Ok((useful > 0).then_some(Memory::Heap(bytes)))
+}
+
+/// One read by the ring, of a range of the memory. It ends with what was read.
+async fn read_once(
+    run: &mut Run<'_>,
+    file: &File,
+    bytes: Vec<u8>,
+    range: Range<usize>,
+    offset: u64,
+) -> Result<(usize, Vec<u8>), TransferError> {
+    run.receipt.read_sqes += 1;
+    let reading = pin!(file.read_at(bytes, range.start, range.len(), offset));
+    let outcome = run.watch.excused(reading).await;
+    let (read, back) = outcome.map_err(|kind| run.fail(kind))?;
+    let read = read.map_err(|error| run.fail_io("read", Side::Source, error))?;
+    Ok((if back.is_some() { read } else { 0 }, back.unwrap_or_default()))
 }
