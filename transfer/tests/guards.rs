@@ -19,6 +19,8 @@
 //! | `UnsealedRemainsKept` | R9 | the next user of the buffer finds plaintext |
 //! | `KeyLimitIgnored` | RFC 8446, 5.5 | the counts: fewer new keys than were due |
 //! | `KeyUpdateUnanswered` | RFC 8446, 4.6.3 | the counts: keys that were asked for and not made |
+//! | `CutWindowSent` | RocketMQ, R7 | the counts: something of a window that was cut went out |
+//! | `RunSentAgain` | RocketMQ | canaries: a byte comes where another one should |
 //!
 //! The guards that lie wholly in the runtime have their tests there, `runtime/tests/ring/guards.rs`.
 
@@ -31,7 +33,7 @@ use std::time::Duration;
 
 use ringway::runtime::fault::{Sabotage, sabotage};
 use ringway_testkit::{Bite, Quarantine, assert_bites, run_in_child};
-use scenes::{aborted, borders, dropped, mutated, received, sealed, stalled};
+use scenes::{aborted, borders, dropped, mutated, processed, received, sealed, stalled};
 
 #[global_allocator]
 static ALLOCATOR: Quarantine = Quarantine::new();
@@ -147,6 +149,19 @@ guard!(
     KeyUpdateUnanswered,
     Bite::Says("the peer asked for new keys and got none"),
     sealed::ask_for_keys
+);
+
+guard!(
+    a_cut_window,
+    CutWindowSent,
+    Bite::Says("something of a window that was cut went out"),
+    processed::cut_under_the_processor
+);
+guard!(
+    a_run_in_part,
+    RunSentAgain,
+    Bite::Says("a byte comes where another one should"),
+    processed::stall_in_the_middle_of_runs
 );
 
 /// The table above and those in the runtime's tests name all guards that can be taken away.

@@ -89,6 +89,11 @@ sabotages! {
     KeyLimitIgnored,
     /// The peer asks for new keys and gets none (RFC 8446, 4.6.3).
     KeyUpdateUnanswered,
+    /// A window is sent without asking whether it is whole (RocketMQ, R7).
+    CutWindowSent,
+    /// What is left of a run that was sent in part begins at its beginning again (RocketMQ returns cumulative
+    /// counts as this call's).
+    RunSentAgain,
 }
 
 #[cfg(feature = "fault")]

@@ -7,6 +7,7 @@ pub mod aborted;
 pub mod borders;
 pub mod dropped;
 pub mod mutated;
+pub mod processed;
 pub mod received;
 pub mod sealed;
 pub mod stalled;

@@ -9,6 +9,8 @@
 //! Only runs by reference are ever staged: they lie in a pipe between file and socket. What is gathered
 //! goes to the socket with nothing in between.
 
+use ringway_runtime::fault::{Sabotage, sabotaged};
+
 use super::runs::{Origin, Run, Texture};
 use crate::receipt::Processed;
 
@@ -141,7 +143,10 @@ impl Outgoing {
     /// Rewrites the runs that are left, one by one, and forgets those that are done.
     pub(crate) fn rewrite(&mut self, mut change: impl FnMut(Run) -> Run) {
         self.rewind();
-        let (tail, rest) = (self.tail, self.rest(self.tail));
+        let (tail, mut rest) = (self.tail, self.rest(self.tail));
+        if sabotaged(Sabotage::RunSentAgain) {
+            rest = self.runs.get(tail.run).copied();
+        }
         let mut left: Vec<Run> = rest.into_iter().map(&mut change).collect();
         left.extend(self.runs.iter().skip(tail.run + 1).map(|run| change(*run)));
         self.runs = left;
