@@ -143,6 +143,15 @@ impl<'w> Window<'w> {
         }
     }
 
+    /// Says that this byte will be looked at soon: see [`region::View::prefetch`]. For a processor that looks
+    /// at few bytes of each record.
+    #[inline]
+    pub fn prefetch(&self, at: usize) {
+        if let Some(map) = self.view.map() {
+            map.prefetch(at);
+        }
+    }
+
     /// Copies from `at` on into `into`, and returns how many bytes there were.
     pub fn copy_to(&self, at: usize, into: &mut [u8]) -> usize {
         match &self.view {
