@@ -38,7 +38,11 @@ fn what_goes_out_is_what_a_plain_loop_over_the_records_makes() {
                 peer.open(u64::MAX);
                 let transfer = transfer_file(open(&path), &mut stream)
                     .window_limits(WindowLimits::default().with_window_bytes(window))
-                    .thresholds(Thresholds::default().with_reference_min_bytes(REFERENCE_MIN))
+                    .thresholds(
+                        Thresholds::default()
+                            .with_reference_min_bytes(REFERENCE_MIN)
+                            .with_reference_skewed_min_bytes(REFERENCE_MIN),
+                    )
                     .consistency(consistency);
                 let transfer = if elsewhere {
                     transfer.process_on(script, |work| drop(std::thread::spawn(work)))

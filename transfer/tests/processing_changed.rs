@@ -201,7 +201,11 @@ fn a_peer_that_stalls_holds_no_pipe_no_buffer_and_no_window() {
                 Watched { keeps: case.keeps, changes: case.changes, at: u64::MAX, deed: || () };
             let transfer = transfer_file(open(&path), &mut stream)
                 .window_limits(steady())
-                .thresholds(Thresholds::default().with_reference_min_bytes(16 << 10))
+                .thresholds(
+                    Thresholds::default()
+                        .with_reference_min_bytes(16 << 10)
+                        .with_reference_skewed_min_bytes(16 << 10),
+                )
                 .limits(Limits::default().with_stall_hold(Duration::from_millis(1)))
                 .consistency(case.consistency)
                 .process(processor)

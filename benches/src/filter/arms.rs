@@ -83,7 +83,9 @@ pub(crate) const ARMS: &[Arm] = &[
         sends: Sends::Kept,
         run: |file, socket, mask| {
             ours(file, socket, |file, socket| {
-                let thresholds = Thresholds::default().with_reference_min_bytes(1);
+                let thresholds = Thresholds::default()
+                    .with_reference_min_bytes(1)
+                    .with_reference_skewed_min_bytes(1);
                 transfer_file(file, socket).process(filter(mask)).thresholds(thresholds)
             })
         },

@@ -58,7 +58,9 @@ fn what_a_processor_leaves_is_what_the_peer_opens() {
                         let transfer = transfer_file(parts, &mut stream)
                             .window_limits(windows(window))
                             .thresholds(
-                                Thresholds::default().with_reference_min_bytes(REFERENCE_MIN),
+                                Thresholds::default()
+                                    .with_reference_min_bytes(REFERENCE_MIN)
+                                    .with_reference_skewed_min_bytes(REFERENCE_MIN),
                             )
                             .consistency(consistency);
                         let transfer = if elsewhere {
@@ -95,7 +97,9 @@ fn nothing_that_was_processed_leaves_in_the_clear() {
             let (mut stream, client) = shaken(&by_kernel(), ours, theirs).await;
             let peer = Gated::new(client);
             peer.open(u64::MAX);
-            let thresholds = Thresholds::default().with_reference_min_bytes(reference_min);
+            let thresholds = Thresholds::default()
+                .with_reference_min_bytes(reference_min)
+                .with_reference_skewed_min_bytes(reference_min);
             transfer_file(&file, &mut stream).thresholds(thresholds).process(script).await.unwrap();
             stream.close().await.unwrap();
             drop(stream);
@@ -111,7 +115,9 @@ fn nothing_that_was_processed_leaves_in_the_clear() {
 
 /// Every short run by reference, so that the pipe holds as many pieces of pages as it can.
 fn by_short_references(transfer: Transfer<'_>) -> Transfer<'_> {
-    transfer.thresholds(Thresholds::default().with_reference_min_bytes(1))
+    transfer.thresholds(
+        Thresholds::default().with_reference_min_bytes(1).with_reference_skewed_min_bytes(1),
+    )
 }
 
 #[test]
@@ -292,7 +298,11 @@ fn what_is_cut_under_a_window_ends_with_an_exact_count() {
             peer.open(u64::MAX);
             let error = transfer_file(open(&path), &mut stream)
                 .window_limits(windows(window))
-                .thresholds(Thresholds::default().with_reference_min_bytes(reference_min))
+                .thresholds(
+                    Thresholds::default()
+                        .with_reference_min_bytes(reference_min)
+                        .with_reference_skewed_min_bytes(reference_min),
+                )
                 .process(Cutting(3 * window, || writer.set_len(3 * window + 5000).unwrap()))
                 .await
                 .unwrap_err();

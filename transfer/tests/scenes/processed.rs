@@ -57,7 +57,11 @@ pub fn cut_under_the_processor() {
             peer.open(u64::MAX);
             let transfer = transfer_file(open(&path), &mut stream)
                 .window_limits(windows())
-                .thresholds(Thresholds::default().with_reference_min_bytes(reference_min))
+                .thresholds(
+                    Thresholds::default()
+                        .with_reference_min_bytes(reference_min)
+                        .with_reference_skewed_min_bytes(reference_min),
+                )
                 .process(Pieces(30_000, || writer.set_len(to).unwrap()));
             let error = runtime.block_on(transfer.into_future()).unwrap_err();
             end(stream);
@@ -93,7 +97,11 @@ fn stall(runtime: &Runtime, file: ringway::runtime::fs::File, reference_min: u64
             let transfer = transfer_file(&file, &mut stream)
                 .window_limits(windows())
                 .limits(Limits::default().with_stall_hold(Duration::from_millis(1)))
-                .thresholds(Thresholds::default().with_reference_min_bytes(reference_min))
+                .thresholds(
+                    Thresholds::default()
+                        .with_reference_min_bytes(reference_min)
+                        .with_reference_skewed_min_bytes(reference_min),
+                )
                 .deadline(Duration::from_secs(20))
                 .process(Pieces(50_000, || ()));
             let outcome = transfer.await;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::outgoing::{Next, Outgoing};
-use super::runs::{Origin, Run, Texture, plan};
+use super::runs::{ByReference, Origin, Run, Texture, plan};
 use crate::process::{Changes, Piece};
 use crate::receipt::Processed;
 
@@ -32,6 +32,10 @@ fn own(index: usize, at: usize) -> u8 {
 
 fn below(at: usize, end: usize) -> u8 {
     u8::try_from(at % end).unwrap()
+}
+
+fn from(min: u64) -> ByReference {
+    ByReference { whole_pages_min: min, skewed_min: min }
 }
 
 fn piece() -> impl Strategy<Value = Piece> {
@@ -86,7 +90,7 @@ proptest! {
         }).collect();
 
         let mut outgoing = Outgoing::default();
-        outgoing.load(|runs| plan(&pieces, &known, OFFSET, reference_min, runs));
+        outgoing.load(|runs| plan(&pieces, &known, OFFSET, reference_min.map(from), runs));
         prop_assert_eq!(outgoing.remaining(), expected.len() as u64);
         let mut sent = Socket { window, ..Socket::default() };
         let mut account = Processed::default();
@@ -146,7 +150,7 @@ proptest! {
         let mut known = Changes::default();
         changes.iter().for_each(|(at, len)| known.add(*at..at + len));
         let mut runs = Vec::new();
-        plan(&[Piece::Window { at, len }], &known, OFFSET, Some(min), &mut runs);
+        plan(&[Piece::Window { at, len }], &known, OFFSET, Some(from(min)), &mut runs);
         prop_assert_eq!(runs.iter().map(|run| run.len()).sum::<u64>(), len as u64);
         let mut at = at;
         for run in &runs {
@@ -249,5 +253,24 @@ impl Socket {
             Run::File { .. } => panic!("it goes through the pipe"),
             Run::Memory { .. } => panic!("no processor names it"),
         }
+    }
+}
+
+#[test]
+fn a_run_that_begins_or_ends_inside_of_a_page_must_be_longer_to_leave_by_reference() {
+    let by_reference = Some(ByReference { whole_pages_min: 4096, skewed_min: 16_384 });
+    for (offset, at, len, refers) in [
+        (0, 0, 4096, true),
+        (8192, 4096, 8192, true),
+        (0, 0, 4095, false),
+        (0, 0, 4097, false),
+        (0, 1, 8192, false),
+        (4095, 1, 4096, true),
+        (1, 0, 16_383, false),
+        (1, 0, 16_384, true),
+    ] {
+        let mut runs = Vec::new();
+        plan(&[Piece::Window { at, len }], &Changes::default(), offset, by_reference, &mut runs);
+        assert_eq!(matches!(runs[..], [Run::File { .. }]), refers, "{offset} {at} {len}");
     }
 }

@@ -2,6 +2,8 @@
 
 use crate::process::{Changes, Piece};
 
+pub(super) const PAGE: u64 = 4096;
+
 /// Bytes that leave in one way. All numbers are bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Run {
@@ -98,20 +100,38 @@ fn step(len: usize, n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX).min(len)
 }
 
+/// From which length on unchanged runs leave by reference, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ByReference {
+    /// Those that begin and end where pages do.
+    pub(crate) whole_pages_min: u64,
+    /// Those that do not.
+    pub(crate) skewed_min: u64,
+}
+
+impl ByReference {
+    fn takes(self, offset: u64, len: u64) -> bool {
+        let skewed = (offset | len) % PAGE != 0;
+        len >= if skewed { self.skewed_min } else { self.whole_pages_min }
+    }
+}
+
 /// Turns pieces into runs, appended to `runs` in the same order.
 ///
-/// `offset` is where the window begins in its file; `reference_min` the length from which on an
-/// unchanged run leaves by reference, or `None` if none may.
+/// `offset` is where the window begins in its file; without `by_reference` no run leaves in that way.
 pub(crate) fn plan(
     pieces: &[Piece],
     changes: &Changes,
     offset: u64,
-    reference_min: Option<u64>,
+    by_reference: Option<ByReference>,
     runs: &mut Vec<Run>,
 ) {
-    let unchanged = |at: usize, len: usize| match reference_min {
-        Some(min) if len as u64 >= min => Run::File { offset: offset + at as u64, len: len as u64 },
-        _ => Run::Window { at, len },
+    let unchanged = |at: usize, len: usize| {
+        let (from, bytes) = (offset + at as u64, len as u64);
+        match by_reference.filter(|by_reference| by_reference.takes(from, bytes)) {
+            Some(_) => Run::File { offset: from, len: bytes },
+            None => Run::Window { at, len },
+        }
     };
     for piece in pieces {
         match *piece {

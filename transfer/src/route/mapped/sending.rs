@@ -11,7 +11,7 @@ use ringway_runtime::{PipeLease, region};
 
 use super::frame::Memory;
 use super::outgoing::{Beyond, Next};
-use super::runs::{self, Origin, Run as Outgo};
+use super::runs::{self, ByReference, Origin, PAGE, Run as Outgo};
 use super::turn::Room;
 use super::{Mapped, account, truncated};
 use crate::error::{ErrorKind, Misstep, Side, TransferError};
@@ -20,23 +20,22 @@ use crate::route::{Ready, Run, splice, to_len};
 
 /// Pieces in one send.
 const PIECES_MAX: usize = 512;
-const PAGE: u64 = 4096;
 
 impl Mapped<'_> {
     /// Sends everything that the processor asked for in its last turn.
     pub(super) async fn send(&mut self, run: &mut Run<'_>) -> Result<(), TransferError> {
-        let mut least = run.thresholds.reference_min_bytes;
-        if run.kernel_seals() {
-            // The kernel closes a record after so many pieces of pages: of shorter runs it would make more
-            // records than a key's limit is reckoned with.
-            least = least.max(PAGE);
-        }
-        let reference_min = self.processing.refers.then_some(least);
+        // The kernel closes a record after so many pieces of pages: of shorter runs it would make more records
+        // than a key's limit is reckoned with.
+        let least = if run.kernel_seals() { PAGE } else { 0 };
+        let by_reference = self.processing.refers.then_some(ByReference {
+            whole_pages_min: run.thresholds.reference_min_bytes.max(least),
+            skewed_min: run.thresholds.reference_skewed_min_bytes.max(least),
+        });
         let has_file = run.body.file(self.part).is_some();
         let (desk, offset) = (&self.desk, self.shown.offset);
         self.outgoing.load(|list| {
-            let reference_min = reference_min.filter(|_| has_file);
-            runs::plan(&desk.answer.pieces, &desk.changes, offset, reference_min, list);
+            let by_reference = by_reference.filter(|_| has_file);
+            runs::plan(&desk.answer.pieces, &desk.changes, offset, by_reference, list);
         });
         self.texture = self.outgoing.texture(self.shown.len as u64);
         if self.records.is_some() {
