@@ -47,6 +47,9 @@ pub(crate) struct Options {
     /// Records of 1 KiB in the file; the default is 1 GiB of them.
     #[arg(long, value_name = "N", default_value_t = 1 << 20)]
     records: u64,
+    /// Bytes of one write when the file is made; 8388608 lets its pages be mapped 2 MiB at a time.
+    #[arg(long, value_name = "N", default_value_t = 1 << 20)]
+    write_bytes: usize,
     /// Write the results as JSON lines into this directory (nothing is written otherwise).
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -87,6 +90,9 @@ struct Row {
     /// CPU of this arm to CPU of the baseline in the same round; absent where the baseline did not run.
     ratio: Option<Estimate>,
     sent_bytes: u64,
+    /// Bytes of one write when the file was made.
+    #[serde(default)]
+    write_bytes: u64,
     machine: Machine,
     neighbours: Neighbours,
     congestion_sender: String,
@@ -107,15 +113,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     pin_to(machine.receiver_cpu)?;
     let folder = tempfile::tempdir_in(&directory)?;
     let path = folder.path().join("records");
-    patterns::write(&path, options.records)?;
-    let stage = Stage { path, bytes: options.records * RECORD as u64, cpu: machine.sender_cpu };
+    patterns::write(&path, options.records, options.write_bytes)?;
+    let bytes = options.records * RECORD as u64;
+    let stage = Stage { path, bytes, cpu: machine.sender_cpu };
     let time = Duration::from_secs(options.seconds_budget) / u32::try_from(patterns.len())?;
     let mut rows = Vec::new();
     for pattern in patterns {
         let watch = Watch::start();
         let measured = stage.measure(pattern, &arms, time)?;
         println!("{}", pattern.name);
-        for row in condense(&machine, watch.seen(), pattern, &arms, &measured, stage.bytes)? {
+        for mut row in condense(&machine, watch.seen(), pattern, &arms, &measured, stage.bytes)? {
+            row.write_bytes = options.write_bytes as u64;
             println!("{}", line(&row));
             rows.push(row);
         }
@@ -300,6 +308,7 @@ fn condense(
             wall_s_per_gb_scanned: estimate(&wall).context("no samples")?,
             ratio: None,
             sent_bytes: first.sent_bytes,
+            write_bytes: 0,
             machine: machine.clone(),
             neighbours,
             congestion_sender: first.told.congestion.clone(),

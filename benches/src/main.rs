@@ -112,6 +112,9 @@ enum Command {
     /// Answer as the bare loop does that reads, seals and sends; started by the harness itself.
     #[command(hide = true)]
     PeerFloor(servers::FloorJob),
+    /// Serve through a processor; started by the harness itself.
+    #[command(hide = true)]
+    PeerFiltering(servers::FilteringJob),
     /// Serve, rightly or wrongly on purpose; started by the harness itself.
     #[command(hide = true)]
     PeerBroken(servers::BrokenJob),
@@ -139,6 +142,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "peers")]
         Command::PeerServedir(job) => servers::serve_dir(&job),
         Command::PeerFloor(job) => servers::serve_floor(&job),
+        Command::PeerFiltering(job) => servers::serve_filtering(&job),
         Command::PeerBroken(job) => servers::serve_broken(&job),
     };
     match outcome {

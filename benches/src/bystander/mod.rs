@@ -46,7 +46,7 @@ pub(crate) struct Options {
         long,
         value_name = "NAMES",
         value_delimiter = ',',
-        default_value = "ringwayd,nginx-nopush-off"
+        default_value = "ringwayd,ringway-filter,nginx-nopush-off"
     )]
     servers: Vec<String>,
     /// Measure only these scenes: `cold-transfer`, `stalled-peers`.

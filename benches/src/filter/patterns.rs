@@ -33,6 +33,11 @@ pub(crate) const PATTERNS: &[Pattern] = &[
     Pattern { name: "runs-64k", keeps: |index| index / 64 % 2 == 0 },
     Pattern { name: "runs-128k", keeps: |index| index / 128 % 2 == 0 },
     Pattern { name: "runs-1m", keeps: |index| index / 1024 % 2 == 0 },
+    // The same runs, but none begins where a page does.
+    Pattern { name: "skewed-4k", keeps: |index| (index + 1) / 4 % 2 == 0 },
+    Pattern { name: "skewed-16k", keeps: |index| (index + 1) / 16 % 2 == 0 },
+    Pattern { name: "skewed-64k", keeps: |index| (index + 1) / 64 % 2 == 0 },
+    Pattern { name: "skewed-1m", keeps: |index| (index + 1) / 1024 % 2 == 0 },
 ];
 
 /// The bit of a pattern.
@@ -46,9 +51,10 @@ pub(crate) fn keeps(key: [u8; 4], mask: u32) -> bool {
     u32::from_le_bytes(key) & mask != 0
 }
 
-/// Writes a file of records.
-pub(crate) fn write(path: &Path, records: u64) -> Result<()> {
-    let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
+/// Writes a file of records, so many bytes at a time: the page cache keeps what came by one write in large
+/// folios, and those of 2 MiB are mapped at once.
+pub(crate) fn write(path: &Path, records: u64, write_bytes: usize) -> Result<()> {
+    let mut file = BufWriter::with_capacity(write_bytes, File::create(path)?);
     let mut record = [0; RECORD];
     for index in 0..records {
         canary::fill(FILE_ID, index * RECORD as u64, &mut record);
@@ -95,7 +101,7 @@ mod tests {
     fn every_pattern_finds_its_records_by_their_keys() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("records");
-        write(&path, 4096).unwrap();
+        write(&path, 4096, 1 << 20).unwrap();
         let content = std::fs::read(&path).unwrap();
         for pattern in PATTERNS {
             let mask = mask(pattern.name).unwrap();

@@ -12,6 +12,7 @@
 //! All of it happens in a network namespace of its own where that can be had: `crate::network`.
 
 mod broken;
+mod filtering;
 mod floor;
 mod nginx;
 mod point;
@@ -32,6 +33,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 pub(crate) use broken::{BrokenJob, serve_broken};
+pub(crate) use filtering::{FilteringJob, serve_filtering};
 pub(crate) use floor::{FloorJob, serve_floor};
 pub(crate) use roster::{Installed, SERVERS, Server};
 pub(crate) use running::Running;

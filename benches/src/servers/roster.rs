@@ -18,7 +18,7 @@ pub(crate) struct Server {
     /// One line for the reader.
     pub(crate) about: &'static str,
     pub(crate) program: Program,
-    /// Runs only when named: it exists for the harness's own tests.
+    /// Runs only when named: for the harness's own tests, or for one mode only.
     pub(crate) hidden: bool,
 }
 
@@ -28,6 +28,7 @@ pub(crate) enum Program {
     Nginx { tcp_nopush: bool, tls: bool },
     Ringwayd { tls: bool },
     ServeDir { tls: bool },
+    Filtering,
     Floor,
     Broken(Fault),
 }
@@ -37,7 +38,7 @@ const fn shown(name: &'static str, about: &'static str, program: Program) -> Ser
 }
 
 const fn hidden(name: &'static str, about: &'static str, fault: Fault) -> Server {
-    Server { name, about, program: Program::Broken(fault), hidden: true }
+    Server { hidden: true, ..shown(name, about, Program::Broken(fault)) }
 }
 
 /// Every server, in the order of the tables.
@@ -62,6 +63,14 @@ pub(crate) const SERVERS: &[Server] = &[
         "tower-http ServeDir on axum, one current_thread runtime, no log",
         Program::ServeDir { tls: false },
     ),
+    Server {
+        hidden: true,
+        ..shown(
+            "ringway-filter",
+            "one loop of the library; the large file goes through a RecordFilter",
+            Program::Filtering,
+        )
+    },
     hidden("right", "as simple as can be, and right", Fault::Nothing),
     hidden("broken-byte", "one byte of a body is wrong", Fault::WrongByte),
     hidden("broken-late", "right at first, then one byte is wrong", Fault::LateByte),
@@ -135,7 +144,7 @@ impl Installed {
             Program::ServeDir { .. } => {
                 return Err("this harness was built without --features peers".to_owned());
             }
-            Program::Floor | Program::Broken(_) => {
+            Program::Filtering | Program::Floor | Program::Broken(_) => {
                 (own.to_owned(), env!("CARGO_PKG_VERSION").to_owned())
             }
         };
@@ -190,6 +199,10 @@ impl Installed {
                 line.push("peer-floor".into());
                 serves(&mut line);
                 line.extend(["--certificate".into(), site.path().into()]);
+            }
+            Program::Filtering => {
+                line.push("peer-filtering".into());
+                serves(&mut line);
             }
             Program::Broken(fault) => {
                 line.extend(["peer-broken".into(), "--fault".into(), fault.name().into()]);
