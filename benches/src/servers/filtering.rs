@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use ringway::process::RecordFilter;
 use ringway::runtime::fs::File;
 use ringway::runtime::net::{Half, TcpListener, TcpStream};
-use ringway::runtime::{Runtime, spawn};
+use ringway::runtime::{Runtime, region, spawn};
 use ringway::{Parts, transfer_file};
 
 /// What goes through the processor.
@@ -77,7 +77,11 @@ async fn converse(mut stream: TcpStream, site: &Site) -> Result<()> {
 async fn filter(file: &File, stream: &mut TcpStream) -> Result<()> {
     let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
     let kept = RecordFilter::fixed(RECORD, |record| record.read(0) != Some([0]));
-    transfer_file(Parts::new().bytes(head).whole_file(file), stream).process(kept).await?;
+    let parts = Parts::new().bytes(head).whole_file(file);
+    let outcome = transfer_file(parts, stream).process(kept).await;
+    // Its pages could not be dropped from the cache while they are mapped, and it is to be cold again.
+    region::forget(file)?;
+    outcome?;
     Ok(stream.shutdown(Half::Write)?)
 }
 

@@ -349,7 +349,7 @@ async fn read_heap_direct(
         let range = pad + filled..pad + asked;
         let (read, back) = read_once(run, file, bytes, range, start + filled as u64).await?;
         (bytes, filled) = (back, filled + read);
-        if read == 0 || read % block != 0 {
+        if read == 0 || !read.is_multiple_of(block) {
             break;
         }
     }

@@ -111,7 +111,7 @@ pub(crate) struct ByReference {
 
 impl ByReference {
     fn takes(self, offset: u64, len: u64) -> bool {
-        let skewed = (offset | len) % PAGE != 0;
+        let skewed = !(offset | len).is_multiple_of(PAGE);
         len >= if skewed { self.skewed_min } else { self.whole_pages_min }
     }
 }
