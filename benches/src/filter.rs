@@ -156,7 +156,7 @@ pub(crate) fn ratios(
     let path = folder.path().join("records");
     // 256 MiB: ratios need no more.
     let records = 1 << 18;
-    patterns::write(&path, records)?;
+    patterns::write(&path, records, 1 << 20)?;
     let stage = Stage { path, bytes: records * RECORD as u64, cpu: sender_cpu };
     let time = time / u32::try_from(patterns.len())?;
     let ratio = |pattern: &&Pattern| {
