@@ -74,6 +74,9 @@ const SOCKET: &str = "watch.sock";
 /// What keeps it from starting, and what ends it before its time; nothing is lost by that.
 pub(crate) fn run(settings: &Watch) -> anyhow::Result<ExitCode> {
     let folder = check(settings)?;
+    // First of all: who is asked to end while it starts ends in order.
+    let signals = Signals::new(&[Kind::Terminate, Kind::Interrupt]);
+    let signals = signals.context("cannot listen to signals")?;
     if let Some(identity) = &settings.user {
         privileges::become_user(identity)?;
     }
@@ -86,8 +89,6 @@ pub(crate) fn run(settings: &Watch) -> anyhow::Result<ExitCode> {
     let mut patterns = settings.ignore.clone();
     patterns.push(done::DELETING_PATTERN.to_owned());
     let ignored = Ignored::new(&patterns).context("--ignore cannot be used")?;
-    let signals = Signals::new(&[Kind::Terminate, Kind::Interrupt]);
-    let signals = signals.context("cannot listen to signals")?;
     let order = push::order(&settings.push)?;
     let writer = Writer::start(journal, path).context("cannot start a thread")?;
     let (spool, news) =
