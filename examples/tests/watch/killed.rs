@@ -104,7 +104,7 @@ fn kill_often(times: u32, seed: u64) {
         watch.kill();
     }
     // Something to do, so that it is seen to have begun.
-    publish(&scene, "again-0", 1 << 40, 10, &mut versions);
+    publish(&scene, "again-0", 1_000_000, 10, &mut versions);
     let watch = scene.watch(&to, &["--done", &policy, "--settle-milliseconds", "1"]);
     // A thousand rounds leave more than one patience is good for.
     for _ in 0..10 {
