@@ -59,6 +59,8 @@ pub(crate) struct Daemon {
     /// A file had to be left out because there were so many.
     left_out: Cell<bool>,
     stopping: Cell<bool>,
+    /// Somebody waits for the journal, however short the time was in which it could not be written.
+    held_up: Cell<bool>,
     failure: RefCell<Option<String>>,
     waiters: RefCell<Vec<Waker>>,
 }
@@ -104,6 +106,7 @@ impl Daemon {
             files_max: usize::try_from(settings.max_files).unwrap_or(usize::MAX),
             left_out: Cell::new(false),
             stopping: Cell::new(false),
+            held_up: Cell::new(false),
             failure: RefCell::default(),
             waiters: RefCell::default(),
         }
@@ -116,6 +119,7 @@ impl Daemon {
                 return Some(None);
             }
             if self.line.ailment().is_some() {
+                self.held_up.set(true);
                 return None;
             }
             self.ledger.borrow_mut().begin(place).map(Some)
@@ -302,6 +306,8 @@ impl Daemon {
                 let line = json!({"event": "journal", "error": ailment});
                 // The thread itself has told it on standard error.
                 self.order.show.happened(&line, if ill { "waiting" } else { "going on" });
+            }
+            if !ill && self.held_up.replace(false) {
                 self.wake();
             }
             if rates.elapsed() >= RATE {
