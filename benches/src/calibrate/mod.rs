@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use ringway::Thresholds;
 
 use self::crossover::{Limit, crossover};
-use self::questions::{Case, NOT_ASKED, QUESTIONS, Question, RUNS};
+use self::questions::{Case, NOT_ASKED, QUESTIONS, Question, SCANS, Scan};
 use crate::arms::{self, Arm};
 use crate::filter;
 use crate::point::{self, Point};
@@ -50,7 +50,9 @@ pub(crate) struct Options {
 ///
 /// A name is unknown, or a trial failed.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let known = |name: &str| name == REFERENCE || QUESTIONS.iter().any(|one| one.field == name);
+    let known = |name: &str| {
+        SCANS.iter().any(|one| one.field == name) || QUESTIONS.iter().any(|one| one.field == name)
+    };
     if let Some(unknown) = options.fields.iter().find(|name| !known(name)) {
         bail!("there is no threshold {unknown} to calibrate");
     }
@@ -60,15 +62,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut budget = Duration::from_secs(options.seconds_budget);
     let mut thresholds = Thresholds::default();
     let mut moved = Vec::new();
-    if asked(REFERENCE) {
-        // What is asked by scanning a file takes its share of the time first.
-        let share = budget / u32::try_from(questions.len() + 1)?;
+    let scans: Vec<&Scan> = SCANS.iter().filter(|one| asked(one.field)).collect();
+    // What is asked by scanning a file takes its share of the time first.
+    let share = budget / u32::try_from(questions.len() + scans.len())?;
+    for scan in scans {
         budget -= share;
-        let compared = compare_runs(options, share)?;
-        let default = thresholds.reference_min_bytes;
+        let compared = compare_runs(options, scan, share)?;
+        let default = (scan.of)(&thresholds);
         let found = crossover(Limit::From, default, &compared);
-        moved.extend(tell(REFERENCE, default, found, &compared));
-        thresholds = thresholds.with_reference_min_bytes(found);
+        moved.extend(tell(scan.field, default, found, &compared));
+        thresholds = (scan.set)(thresholds, found);
     }
     let rows = match questions.is_empty() {
         true => Vec::new(),
@@ -98,9 +101,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Asked by the mode `filter`, because only a processor makes runs.
-const REFERENCE: &str = "reference_min_bytes";
-
 /// Prints what was found with its evidence; a line if it differs from the default.
 fn tell(field: &str, default: u64, found: u64, compared: &[(u64, Estimate)]) -> Option<String> {
     println!("{field}: {found} bytes (default {default})");
@@ -127,15 +127,15 @@ fn measure(options: &Options, budget: Duration, questions: &[&Question]) -> Resu
 }
 
 /// CPU of gathering to that of referring, at each length of runs.
-fn compare_runs(options: &Options, time: Duration) -> Result<Vec<(u64, Estimate)>> {
-    let patterns: Vec<&str> = RUNS.iter().map(|(_, pattern)| *pattern).collect();
+fn compare_runs(options: &Options, scan: &Scan, time: Duration) -> Result<Vec<(u64, Estimate)>> {
+    let patterns: Vec<&str> = scan.runs.iter().map(|(_, pattern)| *pattern).collect();
     let directory = crate::data::directory(options.data_dir.as_deref())?;
     let arms = ["ringway-gathered", "ringway-referred"];
     // Scanning pins this thread, and what is measured next looks for its CPUs anew.
     let cpus = rustix::thread::sched_getaffinity(None)?;
     let ratios = filter::ratios(&directory, &patterns, arms, time)?;
     rustix::thread::sched_setaffinity(None, &cpus)?;
-    Ok(RUNS.iter().map(|(bytes, _)| *bytes).zip(ratios).collect())
+    Ok(scan.runs.iter().map(|(bytes, _)| *bytes).zip(ratios).collect())
 }
 
 /// Each point once, with all arms that any question wants there.
@@ -189,8 +189,10 @@ mod tests {
     fn every_threshold_is_asked_about_or_named_as_not() {
         let fields = serde_json::to_value(Thresholds::default()).unwrap();
         let asked = QUESTIONS.iter().map(|question| question.field);
-        let mut named: Vec<&str> =
-            asked.chain(NOT_ASKED.iter().copied()).chain([REFERENCE]).collect();
+        let mut named: Vec<&str> = asked
+            .chain(NOT_ASKED.iter().copied())
+            .chain(SCANS.iter().map(|scan| scan.field))
+            .collect();
         named.sort_unstable();
         let mut fields: Vec<&str> =
             fields.as_object().unwrap().keys().map(String::as_str).collect();

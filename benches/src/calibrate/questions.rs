@@ -113,6 +113,8 @@ pub(super) const QUESTIONS: &[Question] = &[
             case(16 * KIB, "hot-16k-x64", SPLICE, NO_SENDFILE),
             case(32 * KIB, "calibrate-32k", SPLICE, NO_SENDFILE),
             case(64 * KIB, "hot-64k-x64", SPLICE, NO_SENDFILE),
+            case(256 * KIB, "hot-256k-x64", SPLICE, NO_SENDFILE),
+            case(MIB, "hot-1m-x64", SPLICE, NO_SENDFILE),
         ],
     },
     Question {
@@ -130,10 +132,40 @@ pub(super) const QUESTIONS: &[Question] = &[
     },
 ];
 
-/// What the run of a processor may be asked for: patterns of the mode `filter`, by the length of their runs.
-/// Longer ones are referred.
-pub(super) const RUNS: &[(u64, &str)] =
-    &[(KIB, "alternating"), (4 * KIB, "runs-4k"), (8 * KIB, "runs-8k"), (16 * KIB, "runs-16k")];
+/// A threshold that the mode `filter` is asked about, because only a processor makes runs.
+#[derive(Debug)]
+pub(super) struct Scan {
+    pub(super) field: &'static str,
+    pub(super) of: fn(&Thresholds) -> u64,
+    pub(super) set: fn(Thresholds, u64) -> Thresholds,
+    /// Lengths of runs, and the patterns that have them.
+    pub(super) runs: &'static [(u64, &'static str)],
+}
+
+pub(super) const SCANS: &[Scan] = &[
+    Scan {
+        field: "reference_min_bytes",
+        of: |at| at.reference_min_bytes,
+        set: Thresholds::with_reference_min_bytes,
+        runs: &[
+            (KIB, "alternating"),
+            (4 * KIB, "runs-4k"),
+            (8 * KIB, "runs-8k"),
+            (16 * KIB, "runs-16k"),
+        ],
+    },
+    Scan {
+        field: "reference_skewed_min_bytes",
+        of: |at| at.reference_skewed_min_bytes,
+        set: Thresholds::with_reference_skewed_min_bytes,
+        runs: &[
+            (4 * KIB, "skewed-4k"),
+            (16 * KIB, "skewed-16k"),
+            (64 * KIB, "skewed-64k"),
+            (1024 * KIB, "skewed-1m"),
+        ],
+    },
+];
 
 /// Thresholds about receiving, for which this harness has no arms.
 pub(super) const NOT_ASKED: &[&str] =
