@@ -1,5 +1,5 @@
-//! The digests of RFC 9530 that a client sends with a body: `Repr-Digest` and `Content-Digest`, whose
-//! values are dictionaries of byte sequences (RFC 9651). Pure.
+//! The digests of RFC 9530 that a client sends with a body, `Repr-Digest` and `Content-Digest`, and the one
+//! that it asks for by `Want-Repr-Digest`: dictionaries of byte sequences and of integers (RFC 9651). Pure.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,7 +8,7 @@ use super::request::Refusal;
 use super::status::Status;
 
 /// An algorithm that is computed here. Others are passed over, as the RFC says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Algorithm {
     Sha256,
     Sha512,
@@ -27,6 +27,25 @@ impl Algorithm {
             Algorithm::Sha256 => 32,
             Algorithm::Sha512 => 64,
         }
+    }
+
+    /// The one that a client likes best of those that it weighs: 1 to 10, and 0 is a no (RFC 9530,
+    /// section 4). What cannot be read is passed over: nobody must heed a wish.
+    pub(crate) fn wanted<'b>(lines: impl Iterator<Item = &'b [u8]>) -> Option<Algorithm> {
+        let members = lines.flat_map(|line| line.split(|&byte| byte == b','));
+        let weighed = members.filter_map(|member| {
+            let (key, weight) = std::str::from_utf8(member).ok()?.trim().split_once('=')?;
+            let algorithm = match key {
+                "sha-256" => Algorithm::Sha256,
+                "sha-512" => Algorithm::Sha512,
+                _ => return None,
+            };
+            let weight = weight.split_once(';').map_or(weight, |(weight, _)| weight);
+            let weight = weight.parse::<u8>().ok().filter(|weight| (1..=10).contains(weight))?;
+            Some((weight, algorithm))
+        });
+        // Of equals the first, as the client has named them.
+        weighed.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, it)| it)
     }
 }
 
@@ -96,6 +115,18 @@ mod tests {
         assert_eq!(both.len(), 3);
         assert_eq!((both[1].algorithm, &both[1].bytes[..]), (Algorithm::Sha512, &[7; 64][..]));
         assert!(read(&["", "unixsum=:x:"]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_algorithm_that_is_liked_best_is_the_wanted_one() {
+        let wanted = |line: &str| Algorithm::wanted(std::iter::once(line.as_bytes()));
+        assert_eq!(wanted("sha-256=10"), Some(Algorithm::Sha256));
+        assert_eq!(wanted("sha-256=3, sha-512=10;x, unixsum=10"), Some(Algorithm::Sha512));
+        assert_eq!(wanted("sha-512=5,sha-256=5"), Some(Algorithm::Sha512));
+        for none in ["", "sha-256", "sha-256=0", "sha-256=11", "sha-256=-1", "sha=1", "sha-256=?1"]
+        {
+            assert_eq!(wanted(none), None, "{none}");
+        }
     }
 
     #[test]

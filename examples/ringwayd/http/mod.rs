@@ -154,15 +154,16 @@ pub(crate) fn begin<'b>(
     })
 }
 
-/// Answers a GET or HEAD once it is known what its path names.
+/// Answers a GET or HEAD once it is known what its path names, and with the digest of that if it was
+/// computed.
 pub(crate) fn answer(
     request: &Request<'_>,
     path: &RelativePath<'_>,
-    found: Found<'_>,
+    (found, digest): (Found<'_>, Option<&Digest>),
     date: &Date,
     out: &mut Vec<u8>,
 ) -> Answer {
-    let reply = Reply::to(request, date, out);
+    let reply = Reply { digest, ..Reply::to(request, date, out) };
     match found {
         Found::File(facts) if !path.trailing_slash() => answer_file(request, facts, reply),
         Found::File(_) | Found::Missing => {
@@ -193,8 +194,14 @@ pub(crate) fn answer(
 
 /// Makes the last response of a connection whose request cannot be read or did not come in time.
 pub(crate) fn refuse(status: Status, reason: &str, date: &Date, out: &mut Vec<u8>) -> Answer {
-    let reply =
-        Reply { date, out, persistence: Persistence::Close, drain_bytes: 0, to_head: false };
+    let reply = Reply {
+        date,
+        out,
+        persistence: Persistence::Close,
+        drain_bytes: 0,
+        to_head: false,
+        digest: None,
+    };
     reply.text(status, reason, |head| head)
 }
 
@@ -231,6 +238,8 @@ struct Reply<'a> {
     persistence: Persistence,
     drain_bytes: u64,
     to_head: bool,
+    /// Of the whole file.
+    digest: Option<&'a Digest>,
 }
 
 impl<'a> Reply<'a> {
@@ -253,7 +262,14 @@ impl<'a> Reply<'a> {
             (true, Version::Http11) => Persistence::Implied,
         };
         let to_head = request.method == Method::Head;
-        Reply { date, out, persistence, drain_bytes: drain_bytes.unwrap_or(0), to_head }
+        Reply {
+            date,
+            out,
+            persistence,
+            drain_bytes: drain_bytes.unwrap_or(0),
+            to_head,
+            digest: None,
+        }
     }
 
     /// A response without a body.
@@ -287,6 +303,9 @@ impl<'a> Reply<'a> {
             .content_length(len);
         if status == Status::PartialContent {
             head = head.content_range(start, len, facts.len);
+        }
+        if let Some(digest) = self.digest {
+            head = head.field("Repr-Digest", digest.member().as_bytes());
         }
         head.finish();
         let sent = len > 0 && !self.to_head;

@@ -11,7 +11,7 @@ use super::fields::{Fields, Lines};
 use super::status::Status;
 use super::target;
 use super::tus;
-use super::upload::UploadFields;
+use super::upload::{self, UploadFields};
 
 /// How large a request head may be.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +77,7 @@ pub(crate) struct Request<'b> {
     pub(crate) if_unmodified_since: Option<&'b [u8]>,
     pub(crate) referer: Option<&'b [u8]>,
     pub(crate) user_agent: Option<&'b [u8]>,
-    /// What only a request that brings a file has.
+    /// What only a request that brings a file has, or one that asks whether it is there.
     pub(crate) upload: Option<Box<UploadFields<'b>>>,
 }
 
@@ -162,7 +162,12 @@ fn try_parse<'b>(
     let mut request = accept(method, target, version, fields)?;
     let brings = match request.method {
         Method::Put | Method::Post | Method::Patch | Method::Delete => true,
-        Method::Head => tus::is_upload(request.origin),
+        Method::Head => {
+            let asks = |line: &httparse::Header<'_>| {
+                line.name.eq_ignore_ascii_case(upload::WANT_REPR_DIGEST)
+            };
+            tus::is_upload(request.origin) || head.headers.iter().any(asks)
+        }
         _ => false,
     };
     if brings {

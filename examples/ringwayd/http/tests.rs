@@ -23,7 +23,7 @@ fn respond(text: &str, found: Found<'_>) -> (Answer, String) {
         Parsed::Complete { request, .. } => {
             match begin(&request, PathPolicy::default(), &date, &mut out) {
                 Begun::Answered(answer) => answer,
-                Begun::Open(path) => answer(&request, &path, found, &date, &mut out),
+                Begun::Open(path) => answer(&request, &path, (found, None), &date, &mut out),
             }
         }
     };

@@ -2,13 +2,16 @@
 
 use super::conditional::{self, Conditions};
 use super::facts::ETag;
-use super::integrity::Digest;
+use super::integrity::{Algorithm, Digest};
 use super::path::{PathPolicy, RelativePath};
 use super::request::{Body, Method, Refusal, Request, Version};
 use super::response::{Head, Persistence};
 use super::status::Status;
 use super::tus::TusFields;
 use super::{Answer, DRAINED_BODY_BYTES_MAX, Date, FileFacts};
+
+/// The field that asks for the digest of a file (RFC 9530, section 4).
+pub(super) const WANT_REPR_DIGEST: &str = "want-repr-digest";
 
 /// The fields that only such a request has; read for its methods alone, so that no other pays for it.
 #[derive(Debug, Default)]
@@ -17,6 +20,7 @@ pub(crate) struct UploadFields<'b> {
     content_range: bool,
     content_encoding: Option<&'b [u8]>,
     digests: Vec<&'b [u8]>,
+    wanted: Vec<&'b [u8]>,
     tus: TusFields<'b>,
 }
 
@@ -27,6 +31,8 @@ impl<'b> UploadFields<'b> {
             let is = |wanted: &str| line.name.eq_ignore_ascii_case(wanted);
             if is("repr-digest") || is("content-digest") {
                 fields.digests.push(line.value);
+            } else if is(WANT_REPR_DIGEST) {
+                fields.wanted.push(line.value);
             } else if is("content-range") {
                 fields.content_range = true;
             } else if is("content-encoding") {
@@ -133,6 +139,12 @@ pub(crate) fn bearer<'b>(request: &Request<'b>) -> Option<&'b [u8]> {
     let (scheme, token) = value.split_at_checked(7)?;
     let token = token.trim_ascii();
     (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
+}
+
+/// The digest that a HEAD asks for.
+pub(crate) fn wanted_digest(request: &Request<'_>) -> Option<Algorithm> {
+    let fields = request.upload.as_deref().filter(|_| request.method == Method::Head)?;
+    Algorithm::wanted(fields.wanted.iter().copied())
 }
 
 /// Judges a PUT as far as its head tells. `body_bytes_max` bounds the body.

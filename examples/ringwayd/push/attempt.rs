@@ -224,10 +224,10 @@ impl Attempt<'_> {
             let wait = Duration::from_millis(limits.expect_timeout_milliseconds);
             // One that says nothing in this time may not know the question: the body follows.
             if let Ok(said) = time::timeout(wait, listener.go_ahead()).await
-                && let Some(Final::Status(status)) = said?
+                && let Some(Final::Status(_)) = said?
             {
                 let reply = listener.reply(self.silence()).await?;
-                self.not_early(status, 0)?;
+                self.not_early(&reply, 0)?;
                 // It may wait for the body all the same, so nothing can follow on this connection.
                 return Ok((Reply { reusable: false, ..reply }, None));
             }
@@ -265,12 +265,12 @@ impl Attempt<'_> {
                         sending.as_mut().await
                     }
                 };
-                let Final::Status(status) = said?;
+                let Final::Status(_) = said?;
                 let reply = listener.reply(self.silence()).await?;
                 return match sent {
                     Ok(receipt) => Ok((reply, receipt)),
                     Err(_) => {
-                        self.not_early(status, self.track.sent())?;
+                        self.not_early(&reply, self.track.sent())?;
                         Ok((Reply { reusable: false, ..reply }, None))
                     }
                 };
@@ -287,21 +287,23 @@ impl Attempt<'_> {
                     return Err(failure);
                 }
                 // It has closed the connection, and may have said why before.
-                let status = match listener.status_within(LAST_WORDS).await {
-                    Ok(Final::Status(status)) => status,
+                match listener.status_within(LAST_WORDS).await {
+                    Ok(Final::Status(_)) => {}
                     Err(reason @ Failure::NoTls(_)) => return Err(reason),
                     Err(_) => return Err(failure),
-                };
-                self.not_early(status, self.track.sent())?;
+                }
                 let reply = listener.reply(LAST_WORDS).await?;
+                self.not_early(&reply, self.track.sent())?;
                 Ok((Reply { reusable: false, ..reply }, None))
             }
         }
     }
 
-    /// Who has not got everything cannot have stored it.
-    fn not_early(&self, status: u16, sent: u64) -> Result<(), Failure> {
+    /// Who has not got everything cannot have stored it, unless it had it before: then it knows the digest.
+    fn not_early(&self, reply: &Reply, sent: u64) -> Result<(), Failure> {
+        let status = reply.head.status;
         match status {
+            200..=299 if self.method == Method::Put && self.verify(reply)? => Ok(()),
             200..=299 => {
                 let total = self.version.seen.len;
                 Err(Failure::AnsweredEarly { status, sent, total })
@@ -404,7 +406,10 @@ impl Attempt<'_> {
             }
         }
         let verified = self.verify(reply)?;
-        let receipt = receipt.map(|receipt| receipt.to_string());
+        let receipt = match receipt {
+            Some(receipt) => Some(receipt.to_string()),
+            None => Some("already there".to_owned()).filter(|_| verified),
+        };
         Ok(Delivered { status, verified, receipt })
     }
 

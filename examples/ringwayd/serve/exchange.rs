@@ -16,7 +16,7 @@ use super::server::Server;
 use super::wire::Wire;
 use crate::access_log::{Entry, RequestLine};
 use crate::http::{
-    self, Answer, Begun, Body, Date, FileSlice, Method, RelativePath, Request, Status,
+    self, Answer, Begun, Body, Date, Digest, FileSlice, Method, RelativePath, Request, Status,
 };
 
 /// Room for the head of a usual answer, in bytes: it then grows without being moved.
@@ -113,7 +113,12 @@ impl Exchange<'_, '_> {
         loop {
             let located = server.cache.locate(path, self.began, looking).await;
             reply.clear();
-            let answer = http::answer(request, path, located.found(), date, reply);
+            let digest = match located.file() {
+                Some(open) if request.method == Method::Head => self.digest(link, open).await,
+                _ => None,
+            };
+            let found = (located.found(), digest.as_ref());
+            let answer = http::answer(request, path, found, date, reply);
             let head_bytes = reply.len() as u64 - answer.text_bytes;
             let sent = match (answer.file, located.into_file()) {
                 (Some(slice), Some(file)) => {
@@ -131,6 +136,17 @@ impl Exchange<'_, '_> {
             }
             looking = Looking::Now;
         }
+    }
+
+    /// The digest of a file for a HEAD that asks for it, where it is told.
+    async fn digest<W: Wire>(&self, link: &mut Link<W>, open: &OpenFile) -> Option<Digest> {
+        let uploads = self.server.uploads.as_ref()?;
+        let certified = link.stream.certificate().is_some();
+        let wanted = uploads.wanted_digest(self.request, certified)?;
+        // It takes as long as the file is large; only a daemon that ends does not wait for it.
+        link.seat.allow_all();
+        let computing = Box::pin(uploads.digest_of(open, wanted));
+        link.seat.wait(computing).await.ok().flatten()
     }
 
     fn ending(&self, answer: &Answer, sent: &Sent) -> Ending {

@@ -26,6 +26,7 @@ mod tls;
 mod uploads;
 mod uploads_curl;
 mod uploads_killed;
+mod uploads_known;
 mod uploads_resumable;
 mod uploads_secure;
 mod user;

@@ -2,7 +2,6 @@
 //! what was sent, whatever happened on the way.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use ringway_testkit::chaos::{Chaos, Harm, Plan};
@@ -11,13 +10,9 @@ use crate::receiver::assert_same;
 use crate::run::{get, run};
 use crate::scene::{Scene, Server, await_events, content, finish};
 
-fn address(server: &Server) -> SocketAddr {
-    server.url().trim_start_matches("http://").trim_end_matches('/').parse().unwrap()
-}
-
 /// The first connections by these plans, all others untouched.
 fn before(server: &Server, plans: Vec<Plan>) -> Chaos {
-    Chaos::before(address(server), move |number| plans.get(number).copied().unwrap_or_default())
+    Chaos::before(server.address(), move |number| plans.get(number).copied().unwrap_or_default())
 }
 
 /// What may happen to a body of some 300 KB, in both directions where that makes sense.
@@ -68,7 +63,7 @@ fn slices_of_a_byte_and_delays_change_nothing() {
     .into_iter()
     .enumerate()
     {
-        let chaos = Chaos::before(address(&server), move |_| plan);
+        let chaos = Chaos::before(server.address(), move |_| plan);
         let url = format!("http://{}/file-{place}", chaos.address());
         run(&[&path, "--to", &url]).assert_delivered(1);
         assert_same(&fs::read(server.path(&format!("file-{place}"))).unwrap(), &file, "the file");

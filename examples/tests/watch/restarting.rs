@@ -1,8 +1,12 @@
 //! A daemon that was killed goes on where it was.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
+
+use ringway_testkit::chaos::{Chaos, Harm, Plan};
 
 use crate::receiver::{CREATED, Receiver};
 use crate::run::wait_until;
@@ -46,7 +50,7 @@ fn what_was_delivered_is_not_sent_again_and_the_rest_is() {
 fn who_says_that_it_has_the_same_bytes_is_not_sent_them_again() {
     let scene = Scene::new();
     // The example of RFC 9530.
-    std::fs::write(scene.path("hello"), "{\"hello\": \"world\"}\n").unwrap();
+    fs::write(scene.path("hello"), "{\"hello\": \"world\"}\n").unwrap();
     let methods = std::sync::Arc::new(Mutex::new(Vec::new()));
     let seen = std::sync::Arc::clone(&methods);
     let receiver = Receiver::start(move |mut connection| {
@@ -84,4 +88,57 @@ fn a_receiver_that_is_new_gets_what_is_there_and_one_that_is_left_out_holds_noth
     wait_until("it is put away", || !scene.path("a").exists());
     finish(watch);
     assert_eq!(two.names(), ["a"]);
+}
+
+/// The one file that a server has, whatever was written since.
+fn inode(server: &Server, name: &str) -> u64 {
+    fs::metadata(server.path(name)).unwrap().ino()
+}
+
+#[test]
+fn a_watch_that_is_killed_before_it_hears_of_its_delivery_asks_and_does_not_send_again() {
+    for policy in ["always", "never"] {
+        let scene = Scene::new();
+        scene.write("file", 1, 300_000);
+        let server = Server::start(&["--overwrite", policy]);
+        let held = Plan::downstream(Harm::Stall(1, Duration::from_secs(120)));
+        let chaos = Chaos::before(server.address(), move |number| match number {
+            0 => held,
+            _ => Plan::default(),
+        });
+        let to = [format!("http://{}/", chaos.address())];
+        let watch = scene.watch(&to, &[]);
+        wait_until("it has its name", || server.names() == ["file"]);
+        watch.kill();
+        let before = inode(&server, "file");
+        let watch = scene.watch(&to, &[]);
+        await_events(&watch, "delivered", 1);
+        let outcome = finish(watch);
+        assert_eq!(outcome.events("delivered")[0]["route"], "already there", "{outcome:?}");
+        assert_eq!(inode(&server, "file"), before, "it was not written again");
+        assert_eq!(scene.status(&[])["dead_letters"].as_array().map(Vec::len), Some(0));
+    }
+}
+
+#[test]
+fn a_watch_that_has_lost_its_journal_fails_at_nothing_that_is_there() {
+    let scene = Scene::new();
+    let files = [("small", 5000), ("large", 3_000_000)];
+    for (name, len) in files {
+        scene.write(name, 1, len);
+    }
+    let server = Server::start(&["--overwrite", "never"]);
+    let watch = scene.watch(&[server.url()], &[]);
+    await_events(&watch, "delivered", files.len());
+    finish(watch);
+    let before = files.map(|(name, _)| inode(&server, name));
+    fs::remove_dir_all(scene.base().join("state")).unwrap();
+    let watch = scene.watch(&[server.url()], &[]);
+    await_events(&watch, "delivered", files.len());
+    let outcome = finish(watch);
+    assert!(outcome.events("failed").is_empty(), "{outcome:?}");
+    let large = outcome.events("delivered").into_iter().find(|line| line["bytes"] == 3_000_000);
+    assert_eq!(large.map(|line| &line["route"]), Some(&"already there".into()), "{outcome:?}");
+    assert_eq!(files.map(|(name, _)| inode(&server, name)), before, "nothing was written again");
+    assert_eq!(scene.status(&[])["dead_letters"].as_array().map(Vec::len), Some(0));
 }

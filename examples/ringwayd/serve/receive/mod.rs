@@ -6,6 +6,9 @@
 //!     answer ◀── sync the folder ◀── rename ◀── look again ◀── sync ◀── check the digest
 //! ```
 //!
+//! A file that is to stay and has the digest that came with the other one is what was wanted: nothing is
+//! written, and the answer is yes.
+//!
 //! Until the rename nothing has the final name, and after it the whole file has: a daemon that is
 //! killed at any moment leaves at most a file in the staging folder, which the next one removes.
 //!
@@ -15,12 +18,14 @@
 //! | `placing` | giving a file its name |
 //! | `body` | a body on its way into a file, plain or out of TLS |
 //! | `chunks` | a chunked body as a source of a transfer |
+//! | `known` | digests of files that are there already |
 //! | `resumable` | uploads that can be gone on with: tus 1.0 |
 //! | `verify` | the thread that computes digests |
 //! | `writers` | who may write |
 
 mod body;
 mod chunks;
+mod known;
 mod placing;
 mod resumable;
 mod staging;
@@ -99,6 +104,8 @@ enum Outcome {
         created: bool,
         facts: io::Result<FileFacts>,
     },
+    /// It is there already, under its name; the connection is where it is after a refusal.
+    There(FileFacts, Sequel),
     /// The connection is where the next request begins, or where the body does.
     Refused(Refusal, Sequel),
 }
@@ -148,6 +155,9 @@ fn told(outcome: &Outcome, upload: &Upload, date: &Date, reply: &mut Vec<u8>) ->
         Outcome::Stored { facts: Err(_), .. } => {
             let refusal = (Status::InternalServerError, "The file cannot be looked at.");
             upload::refused(read, refusal, date, reply)
+        }
+        Outcome::There(facts, sequel) => {
+            upload::stored(*sequel, false, &facts.etag, &upload.digests, date, reply)
         }
         Outcome::Refused(refusal, sequel) => upload::refused(*sequel, *refusal, date, reply),
     }
@@ -219,7 +229,7 @@ impl<W: Wire> UnderWay<'_, W> {
         let unread = self.upload.sequel();
         let place = match Place::find(self.server, self.uploads, self.upload).await {
             Ok(place) => place,
-            Err(refusal) => return Outcome::Refused(refusal, unread),
+            Err(refusal) => return self.unless_there(refusal, unread).await,
         };
         let mut staged = match self.uploads.stage().await {
             Ok(staged) => staged,
@@ -237,8 +247,21 @@ impl<W: Wire> UnderWay<'_, W> {
             }
             Err((refusal, sequel)) => {
                 self.uploads.discard(staged).await;
-                Outcome::Refused(refusal, sequel)
+                self.unless_there(refusal, sequel).await
             }
+        }
+    }
+
+    /// A file that is to stay is no reason to refuse the same one.
+    async fn unless_there(&self, refusal: Refusal, sequel: Sequel) -> Outcome {
+        if refusal != placing::TAKEN {
+            return Outcome::Refused(refusal, sequel);
+        }
+        self.link.seat.allow_all();
+        let asking = self.uploads.has_already(self.server, self.upload);
+        match self.link.seat.wait(asking).await {
+            Ok(Some(facts)) => Outcome::There(facts, sequel),
+            Ok(None) | Err(_) => Outcome::Refused(refusal, sequel),
         }
     }
 

@@ -59,7 +59,8 @@ pub(super) enum Failure {
 }
 
 const CHANGED: Refusal = (Status::PreconditionFailed, "The file is not the one that was meant.");
-const TAKEN: Refusal = (Status::Conflict, "There is a file of this name, and it is to stay.");
+pub(super) const TAKEN: Refusal =
+    (Status::Conflict, "There is a file of this name, and it is to stay.");
 
 impl Place {
     /// Looks whether the upload could be kept.

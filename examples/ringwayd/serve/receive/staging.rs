@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use ringway::runtime::fs::{self, File, OpenOptions};
 
+use super::known::Known;
 use super::placing::Placings;
 use super::resumable;
 use super::verify::Verifier;
@@ -27,6 +28,9 @@ pub(crate) struct Uploads {
     folder: File,
     pub(super) writers: Writers,
     pub(super) verifier: Verifier,
+    /// A second one, for questions.
+    pub(super) teller: Verifier,
+    pub(super) known: Known,
     pub(super) placings: Placings,
     pub(super) overwrite: Overwrite,
     pub(super) body_bytes_max: u64,
@@ -43,6 +47,8 @@ pub(crate) struct Common {
     path: PathBuf,
     writers: Writers,
     verifier: Verifier,
+    teller: Verifier,
+    known: Known,
     placings: Placings,
     /// Held as long as the daemon lives, so that no other one takes its files for left behind.
     _lock: std::sync::Arc<std::fs::File>,
@@ -80,9 +86,16 @@ impl Common {
         let shared = rustix::fs::FlockOperation::NonBlockingLockShared;
         // Another daemon on the same root holds it too; then nobody cleans up.
         _ = rustix::fs::flock(&lock, shared);
-        let verifier = Verifier::start().context("cannot start the thread for digests")?;
-        let placings = Placings::default();
-        Ok(Common { path, writers, verifier, placings, _lock: lock.into() })
+        let thread = |name| Verifier::start(name).context("cannot start the threads for digests");
+        Ok(Common {
+            path,
+            writers,
+            verifier: thread("ringwayd-verify")?,
+            teller: thread("ringwayd-tell")?,
+            known: Known::default(),
+            placings: Placings::default(),
+            _lock: lock.into(),
+        })
     }
 
     /// The part of one thread.
@@ -98,6 +111,8 @@ impl Common {
             folder,
             writers: self.writers.clone(),
             verifier: self.verifier.clone(),
+            teller: self.teller.clone(),
+            known: self.known.clone(),
             placings: self.placings.clone(),
             overwrite: settings.overwrite,
             body_bytes_max: settings.max_body.0,

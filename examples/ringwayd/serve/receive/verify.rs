@@ -1,5 +1,5 @@
-//! The thread that computes the digests of what was received, from the files as they stand, so that
-//! neither the disk nor the arithmetic holds a loop. All threads of the daemon share it.
+//! A thread that computes digests from the files as they stand, so that neither the disk nor the arithmetic
+//! holds a loop. All threads of the daemon share two: one for what was received, and one for questions.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -35,9 +35,9 @@ impl Verifier {
     /// # Errors
     ///
     /// When no thread can be had.
-    pub(crate) fn start() -> io::Result<Verifier> {
+    pub(crate) fn start(name: &str) -> io::Result<Verifier> {
         let (orders, queue) = channel();
-        thread::Builder::new().name("ringwayd-verify".to_owned()).spawn(move || work(&queue))?;
+        thread::Builder::new().name(name.to_owned()).spawn(move || work(&queue))?;
         Ok(Verifier { orders })
     }
 
@@ -47,8 +47,21 @@ impl Verifier {
     ///
     /// Those of pread(2).
     pub(super) async fn digests(&self, file: &File, like: &[Digest]) -> io::Result<Vec<Digest>> {
+        self.compute(file, like.iter().map(|digest| digest.algorithm).collect()).await
+    }
+
+    /// The digest of a file by one of them.
+    ///
+    /// # Errors
+    ///
+    /// Those of pread(2).
+    pub(super) async fn digest(&self, file: &File, algorithm: Algorithm) -> io::Result<Digest> {
+        let mut digests = self.compute(file, vec![algorithm]).await?;
+        digests.pop().ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    async fn compute(&self, file: &File, algorithms: Vec<Algorithm>) -> io::Result<Vec<Digest>> {
         let file = std::fs::File::from(file.as_fd().try_clone_to_owned()?);
-        let algorithms = like.iter().map(|digest| digest.algorithm).collect();
         let (reply, answer) = oneshot::channel();
         let gone = || io::Error::other("the thread for digests has ended");
         self.orders.send(Order { file, algorithms, reply }).map_err(|_| gone())?;
