@@ -9,6 +9,7 @@
 mod arriving;
 mod authority;
 mod changing;
+mod daemon;
 mod encrypted;
 mod expecting;
 mod fan;

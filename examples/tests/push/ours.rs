@@ -1,47 +1,13 @@
-//! `ringwayd serve --writable` as the receiver.
+//! Our own daemon as the server, in the clear and over TLS.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 
+use ringway_testkit::chaos::{Chaos, Harm, Plan};
+
+use crate::authority::{Authority, Signed};
+use crate::daemon::Daemon;
 use crate::receiver::assert_same;
-use crate::run::{Files, run};
-
-/// A daemon that takes files. Dropping it kills it.
-pub(crate) struct Daemon {
-    child: Child,
-    pub(crate) url: String,
-}
-
-impl Daemon {
-    pub(crate) fn start(root: &Files) -> Daemon {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringwayd"));
-        command.args(["serve", "--writable", "--listen", "127.0.0.1:0", "--root"]);
-        command.arg(root.path("")).stdin(Stdio::null()).stdout(Stdio::null());
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = lines.find_map(|line| {
-            let line = line.unwrap();
-            Some(line.split_once(" on http://")?.1.split(',').next()?.to_owned())
-        });
-        // The pipe must be read on, or the daemon would stop at it.
-        std::thread::spawn(move || lines.for_each(drop));
-        let url = format!("http://{}/", address.expect("the daemon says where it serves"));
-        Daemon { child, url }
-    }
-
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.url.trim_start_matches("http://").trim_end_matches('/').parse().unwrap()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-}
+use crate::run::{Files, get, run};
 
 #[test]
 fn our_own_daemon_takes_what_is_pushed() {
@@ -56,4 +22,69 @@ fn our_own_daemon_takes_what_is_pushed() {
     for (name, content) in names.iter().zip(&contents) {
         assert_same(&fs::read(root.path(name)).unwrap(), content, name);
     }
+}
+
+#[test]
+fn our_own_daemon_takes_and_gives_over_tls() {
+    let (root, files) = (Files::new(), Files::new());
+    let authority = Authority::new("authority of the test");
+    let daemon = Daemon::secure(&root, &authority, &[]);
+    let trust = authority.file();
+    let got = files.names(&["got"]).remove(0);
+    for size in [0, 1, 16_384, 16_385, 1_048_577, 9_000_001] {
+        let name = format!("file-{size}");
+        let content = files.file(&name, size);
+        let path = files.names(&[&name]).remove(0);
+        let outcome = run(&[&path, "--to", &daemon.url, "--cacert", &trust]);
+        outcome.assert_delivered(1);
+        assert_eq!(outcome.events("delivered")[0]["verified"], true, "{outcome:?}");
+        assert_same(&fs::read(root.path(&name)).unwrap(), &content, &name);
+        let url = format!("{}{name}", daemon.url);
+        get(&[&url, "--output", &got, "--cacert", &trust]).assert_delivered(1);
+        assert_same(&fs::read(&got).unwrap(), &content, "what came back");
+        fs::remove_file(&got).unwrap();
+    }
+    let path = files.names(&["file-1"]).remove(0);
+    run(&[&path, "--to", &daemon.url]).assert_failed(12, "tls", "certificate");
+}
+
+#[test]
+fn our_own_daemon_asks_for_a_certificate_and_is_shown_one() {
+    let (root, files) = (Files::new(), Files::new());
+    let authority = Authority::new("authority of servers");
+    let of_clients = Authority::new("authority of clients");
+    let Signed { certificate, key } = of_clients.sign("client", |_| {});
+    let content = files.file("file", 2_000_000);
+    let path = files.names(&["file"]).remove(0);
+    let (trust, clients) = (authority.file(), of_clients.file());
+    let daemon = Daemon::secure(&root, &authority, &["--client-ca", &clients]);
+    let nobody = [&*path, "--to", &daemon.url, "--cacert", &trust, "--retries", "0"];
+    run(&nobody).assert_failed(12, "tls", "certificate");
+    assert!(!root.path("file").exists());
+    let shown = ["--cert", &certificate, "--key", &key];
+    run(&[&nobody[..], &shown].concat()).assert_delivered(1);
+    let (url, got) = (format!("{}file", daemon.url), files.names(&["got"]).remove(0));
+    let fetch = [&*url, "--output", &got, "--cacert", &trust, "--retries", "0"];
+    assert_eq!(get(&fetch).status, 12);
+    get(&[&fetch[..], &shown].concat()).assert_delivered(1);
+    assert_same(&fs::read(got).unwrap(), &content, "what came back");
+}
+
+#[test]
+fn a_get_over_tls_goes_on_where_its_connection_broke() {
+    let (root, files) = (Files::new(), Files::new());
+    let authority = Authority::new("authority of the test");
+    let daemon = Daemon::secure(&root, &authority, &[]);
+    let content = root.file("file", 6_000_000);
+    let chaos = Chaos::before(daemon.address(), |number| match number {
+        0 => Plan::downstream(Harm::Reset(2_000_000)),
+        1 => Plan::downstream(Harm::HalfClose(2_000_000)),
+        _ => Plan::default(),
+    });
+    let url = format!("https://{}/file", chaos.address());
+    let got = files.names(&["got"]).remove(0);
+    let outcome = get(&[&url, "--output", &got, "--cacert", &authority.file()]);
+    outcome.assert_delivered(1);
+    assert_eq!(outcome.events("retrying").len(), 2, "{outcome:?}");
+    assert_same(&fs::read(got).unwrap(), &content, "the file");
 }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use crate::ours::Daemon;
+use crate::authority::Authority;
+use crate::daemon::Daemon;
 use crate::receiver::{Receiver, assert_same};
 use crate::run::{Files, Outcome, run, start, wait_until};
 
@@ -233,6 +234,24 @@ impl Drop for Foreign {
         _ = self.child.kill();
         _ = self.child.wait();
     }
+}
+
+#[test]
+fn uploads_go_on_over_tls() {
+    let (root, files, state) = (Files::new(), Files::new(), Files::new());
+    let authority = Authority::new("authority of the test");
+    let daemon = Daemon::secure(&root, &authority, &[]);
+    let relay = Relay::to(daemon.address(), 3, 2_500_000);
+    let content = files.file("file", LEN);
+    let path = files.names(&["file"]).remove(0);
+    let url = relay.url().replace("http:", "https:");
+    let outcome = push(&path, &url, &state, &["--cacert", &authority.file(), "--retries", "5"]);
+    outcome.assert_delivered(1);
+    assert_same(&fs::read(root.path("file")).unwrap(), &content, "the file");
+    assert_eq!(remembered(&state), 0);
+    let carried = relay.carried.load(Ordering::Relaxed);
+    // If nothing had been kept it would be more than 19 million.
+    assert!(carried < LEN as u64 * 3 / 2, "{carried} bytes for {LEN}");
 }
 
 #[test]

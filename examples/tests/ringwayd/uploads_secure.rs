@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::process::{Command, Output};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustix::process::Signal;
 
 use crate::admin;
 use crate::client::{Client, assert_same};
@@ -168,6 +169,36 @@ fn who_has_no_good_certificate_is_told_so_where_one_is_required() {
     let log = daemon.finish();
     assert!(log.starts_with("127.0.0.1 - sha256:"), "{log}");
     assert_eq!(log.lines().count(), 1, "{log}");
+}
+
+#[test]
+fn other_authorities_of_clients_are_read_on_sighup() {
+    let (root, source) = (Root::new(), Root::new());
+    let files = certificate(&source, "first");
+    let old = client_of(&source, "old");
+    let new = client_of(&source, "new");
+    let authorities = source.path("authorities.pem");
+    fs::copy(&old.0, &authorities).unwrap();
+    let daemon =
+        writable(&root, &files, &["--client-ca", authorities.to_str().unwrap(), "--threads", "2"]);
+    let place = url(daemon.address(), "file");
+    let from = files.0.as_str();
+    let served = |client: &(String, String, String)| {
+        let shown = ["--cert", &client.1, "--key", &client.2, "-T", from, &place];
+        Some(curl(&files.0, &shown)?.status.success())
+    };
+    let Some(first) = served(&old) else { return };
+    assert_eq!((first, served(&new)), (true, Some(false)));
+
+    fs::write(&authorities, "no certificate").unwrap();
+    daemon.signal(Signal::HUP);
+    wait_until("it says that it goes on", || daemon.errors().contains("going on with"));
+    assert_eq!((served(&old), served(&new)), (Some(true), Some(false)), "as it was");
+
+    fs::copy(&new.0, &authorities).unwrap();
+    daemon.signal(Signal::HUP);
+    wait_until("it has read them", || daemon.errors().contains("was read again"));
+    assert_eq!((served(&old), served(&new)), (Some(false), Some(true)), "as it is now");
 }
 
 #[test]

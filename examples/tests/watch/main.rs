@@ -7,7 +7,14 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod arriving;
+#[allow(dead_code, reason = "it is shared with the tests of push")]
+#[path = "../push/authority.rs"]
+mod authority;
 mod chaos;
+#[allow(dead_code, reason = "it is shared with the tests of push")]
+#[path = "../push/daemon.rs"]
+mod daemon;
+mod encrypted;
 mod failing;
 mod folders;
 mod killed;
