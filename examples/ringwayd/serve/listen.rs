@@ -2,9 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use ringway::runtime::net::{ListenOptions, TcpListener};
+
+/// How long an address that is in use is tried again: the kernel takes the ring of a daemon that was killed
+/// apart after its process has ended, and the listener with it.
+const IN_USE_MAX: Duration = Duration::from_secs(2);
+/// How long between two tries.
+const TRIED_EVERY: Duration = Duration::from_millis(20);
 
 /// One listener per address for each thread, and the addresses with their real ports.
 #[derive(Debug)]
@@ -24,13 +32,45 @@ pub(crate) fn bind(wanted: &[SocketAddr], threads: usize) -> anyhow::Result<Boun
         addresses: Vec::with_capacity(wanted.len()),
     };
     for &address in wanted {
-        bind_one(address, &mut bound).map_err(|error| explain(address, &error))?;
+        let (listeners, address) =
+            bind_patiently(address, threads).map_err(|error| explain(address, &error))?;
+        bound.addresses.push(address);
+        for (of_thread, listener) in bound.by_thread.iter_mut().zip(listeners) {
+            of_thread.push(listener);
+        }
     }
     Ok(bound)
 }
 
-fn bind_one(wanted: SocketAddr, bound: &mut Bound) -> io::Result<()> {
-    let shared = bound.by_thread.len() > 1;
+/// Binds an address, and waits a moment for whoever has it to be gone.
+fn bind_patiently(
+    wanted: SocketAddr,
+    threads: usize,
+) -> io::Result<(Vec<TcpListener>, SocketAddr)> {
+    let mut deadline = None;
+    loop {
+        match bind_one(wanted, threads) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                let deadline = deadline.get_or_insert_with(|| {
+                    eprintln!(
+                        "ringwayd: {wanted} is in use; trying for {IN_USE_MAX:?}, should it be a \
+                         daemon that was killed and is not gone yet"
+                    );
+                    Instant::now() + IN_USE_MAX
+                });
+                if Instant::now() >= *deadline {
+                    return Err(error);
+                }
+                thread::sleep(TRIED_EVERY);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// One listener for each thread, and the address with its real port.
+fn bind_one(wanted: SocketAddr, threads: usize) -> io::Result<(Vec<TcpListener>, SocketAddr)> {
+    let shared = threads > 1;
     if shared && wanted.port() != 0 {
         // Listeners that share a port would share it with another daemon of this user as well, and
         // nobody would notice: so it is asked for alone first.
@@ -38,13 +78,13 @@ fn bind_one(wanted: SocketAddr, bound: &mut Bound) -> io::Result<()> {
     }
     let options = ListenOptions::new().reuse_port(shared);
     let mut address = wanted;
-    for listeners in &mut bound.by_thread {
+    let mut listeners = Vec::with_capacity(threads);
+    for _ in 0..threads {
         let listener = TcpListener::bind_with(address, options)?;
         address = listener.local_address()?;
         listeners.push(listener);
     }
-    bound.addresses.push(address);
-    Ok(())
+    Ok((listeners, address))
 }
 
 fn explain(address: SocketAddr, error: &io::Error) -> anyhow::Error {

@@ -1,6 +1,10 @@
 //! Where the daemon listens, and what it says when it cannot.
 
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::process::Command;
+
+use rustix::process::Signal;
 
 use crate::client::{Client, assert_same};
 use crate::daemon::{Daemon, Root, Start};
@@ -14,7 +18,7 @@ fn refusal(mut command: Command) -> String {
 
 #[test]
 fn ipv6() {
-    if std::net::TcpListener::bind("[::1]:0").is_err() {
+    if TcpListener::bind("[::1]:0").is_err() {
         println!("skipped: this host has no IPv6");
         return;
     }
@@ -62,6 +66,41 @@ fn an_address_in_use_is_explained() {
     }
     let said = refusal(Start::new(&root, &["--listen", "192.0.2.1:0"]).command());
     assert!(said.contains("this host has no such address"), "{said}");
+}
+
+#[test]
+fn an_address_that_becomes_free_in_a_moment_is_waited_for() {
+    let root = Root::new();
+    for threads in ["1", "2"] {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap().to_string();
+        let arguments = ["--listen", &address, "--threads", threads];
+        let mut child = Start::new(&root, &arguments).command().spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let waits = format!("{address} is in use; trying for 2s");
+        let waited = lines.find(|line| line.contains(&waits));
+        drop(taken);
+        let serves = format!(" on http://{address}");
+        let served = lines.find(|line| line.contains(&serves));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(waited.is_some() && served.is_some(), "{waited:?}, then {served:?}");
+    }
+}
+
+#[test]
+fn a_daemon_takes_the_place_of_one_that_was_killed() {
+    let root = Root::new();
+    let content = root.file("file", 5000);
+    let mut daemon = Daemon::serve(&root, &[]);
+    let address = daemon.address().to_string();
+    for _ in 0..10 {
+        let mut client = Client::connect(daemon.address());
+        assert_same(&client.get("/file").body, &content, "the file");
+        daemon.signal(Signal::KILL);
+        daemon.ended();
+        daemon = Daemon::serve(&root, &["--listen", &address]);
+    }
 }
 
 #[test]
