@@ -25,6 +25,32 @@ fn our_own_daemon_takes_what_is_pushed() {
 }
 
 #[test]
+fn a_receiver_whose_disk_is_full_says_so_and_keeps_no_part() {
+    let (root, files, state) = (Files::new(), Files::new(), Files::new());
+    let Some(daemon) = Daemon::on_a_small_disk(&root) else { return };
+    files.file("fits", 700_000);
+    files.file("small", 600_000);
+    files.file("large", 3_000_000);
+    let push = |name: &str, more: &[&str]| {
+        let path = files.names(&[name]).remove(0);
+        run(&[&[&path, "--to", &daemon.url, "--retries", "1"][..], more].concat())
+    };
+    let state = state.names(&["."]).remove(0);
+    let resume = ["--resume", "--state-dir", &state];
+    push("large", &[]).assert_failed(6, "refused", "507");
+    assert_eq!(daemon.names(&root, ""), [".ringway"]);
+    push("fits", &[]).assert_delivered(1);
+    // This one is not asked for first, and would have its place if the other had not.
+    let outcome = push("small", &[]);
+    outcome.assert_failed(6, "refused", "There is no room for the file.");
+    assert_eq!(outcome.events("retrying").len(), 1, "room may be made meanwhile: {outcome:?}");
+    assert_eq!(daemon.names(&root, ""), [".ringway", "fits"]);
+    assert_eq!(daemon.names(&root, ".ringway"), ["lock"]);
+    push("small", &resume).assert_failed(6, "refused", "507");
+    assert_eq!(daemon.names(&root, ""), [".ringway", "fits"]);
+}
+
+#[test]
 fn our_own_daemon_takes_and_gives_over_tls() {
     let (root, files) = (Files::new(), Files::new());
     let authority = Authority::new("authority of the test");
