@@ -14,6 +14,7 @@ mod conditions;
 mod confinement;
 mod curl;
 mod daemon;
+mod downloaders;
 mod limits;
 mod listening;
 mod log;
