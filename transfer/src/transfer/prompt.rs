@@ -21,6 +21,7 @@ use crate::route::{self, to_len};
 use crate::source::{self, Part};
 
 /// How far the short way led.
+#[expect(clippy::large_enum_variant, reason = "a box would be an allocation for each small body")]
 pub(super) enum Prompt {
     /// To the end.
     Over(Result<Receipt, TransferError>),
