@@ -106,7 +106,7 @@ fn who_brings_what_is_there_is_not_refused_and_nothing_is_written() {
     assert_eq!(client.response().status, 204);
     // Another length, another digest, or none: it is another file, as far as is known.
     for (fields, body) in [
-        (digest.clone(), &body[1..]),
+        (digest, &body[1..]),
         (format!("Repr-Digest: {}\r\n", sha256(b"other")), &body[..]),
         (String::new(), &body[..]),
     ] {

@@ -43,7 +43,7 @@ fn a_receiver_that_nobody_vouches_for_is_sent_nothing_and_named() {
     let stranger = Authority::new("somebody else");
     let daemon = Daemon::secure(&root, &authority, &[]);
     scene.write("file", 1, 1000);
-    let watch = scene.watch(&[daemon.url.clone()], &["--cacert", &stranger.file()]);
+    let watch = scene.watch(std::slice::from_ref(&daemon.url), &["--cacert", &stranger.file()]);
     await_events(&watch, "failed", 1);
     let outcome = finish(watch);
     assert_eq!(outcome.events("failed")[0]["kind"], "tls", "{outcome:?}");
