@@ -82,13 +82,6 @@ impl Located {
         }
     }
 
-    pub(crate) fn file(&self) -> Option<&OpenFile> {
-        match self {
-            Located::File(open) | Located::Index(open) => Some(open),
-            Located::Nothing(_) => None,
-        }
-    }
-
     pub(crate) fn into_file(self) -> Option<OpenFile> {
         match self {
             Located::File(open) | Located::Index(open) => Some(open),

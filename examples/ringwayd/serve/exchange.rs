@@ -10,7 +10,7 @@ use ringway::plan::Reason;
 use ringway::{CancelToken, Mode, Parts, Receipt, Received, Route, TransferError, transfer_file};
 
 use super::admin::{Answered, Uploaded};
-use super::cache::{Looking, OpenFile};
+use super::cache::{Located, Looking, OpenFile};
 use super::connection::Link;
 use super::server::Server;
 use super::wire::Wire;
@@ -113,8 +113,10 @@ impl Exchange<'_, '_> {
         loop {
             let located = server.cache.locate(path, self.began, looking).await;
             reply.clear();
-            let digest = match located.file() {
-                Some(open) if request.method == Method::Head => self.digest(link, open).await,
+            let digest = match &located {
+                Located::File(open) if request.method == Method::Head => {
+                    self.digest(link, path, open).await
+                }
                 _ => None,
             };
             let found = (located.found(), digest.as_ref());
@@ -139,13 +141,18 @@ impl Exchange<'_, '_> {
     }
 
     /// The digest of a file for a HEAD that asks for it, where it is told.
-    async fn digest<W: Wire>(&self, link: &mut Link<W>, open: &OpenFile) -> Option<Digest> {
+    async fn digest<W: Wire>(
+        &self,
+        link: &mut Link<W>,
+        path: &RelativePath<'_>,
+        open: &OpenFile,
+    ) -> Option<Digest> {
         let uploads = self.server.uploads.as_ref()?;
         let certified = link.stream.certificate().is_some();
         let wanted = uploads.wanted_digest(self.request, certified)?;
         // It takes as long as the file is large; only a daemon that ends does not wait for it.
         link.seat.allow_all();
-        let computing = Box::pin(uploads.digest_of(open, wanted));
+        let computing = Box::pin(uploads.digest_of(path.as_bytes(), open, wanted));
         link.seat.wait(computing).await.ok().flatten()
     }
 

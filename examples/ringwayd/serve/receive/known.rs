@@ -4,13 +4,18 @@
 //! They are told to those alone who may write: computing one reads a whole file, on a thread of its own, so
 //! that no upload waits for its check behind a question. What was computed is kept as long as inode, length
 //! and times are the same.
+//!
+//! Who hears a digest may delete what it has itself. So the file and its name are made durable before, as
+//! those of an upload are: the daemon that received it may have been killed before its last fsync(2).
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use ringway::runtime::fs::Metadata;
+use ringway::runtime::fs::{Metadata, OpenOptions};
 
+use super::placing::split;
 use super::staging::Uploads;
 use crate::http::upload::{self, Upload};
 use crate::http::{Algorithm, Body, Digest, FileFacts, RelativePath, Request};
@@ -61,18 +66,27 @@ impl Uploads {
         self.writers.admit(upload::bearer(request), certified).is_ok().then_some(wanted)
     }
 
-    /// The digest of an open file, unless it is not what was seen of it any more.
+    /// The digest of an open file of this path, unless it is not what was seen of it any more, or cannot be
+    /// made durable.
     ///
     /// # Cancel safety
     ///
     /// The thread notices that nobody waits, and stops.
-    pub(crate) async fn digest_of(&self, open: &OpenFile, algorithm: Algorithm) -> Option<Digest> {
+    pub(crate) async fn digest_of(
+        &self,
+        path: &[u8],
+        open: &OpenFile,
+        algorithm: Algorithm,
+    ) -> Option<Digest> {
         let key = key(&open.seen, algorithm);
         if let Some(known) = self.known.recall(&key) {
             return Some(known);
         }
         let settled = is_settled(&open.seen, SystemTime::now());
         let digest = self.teller.digest(&open.file, algorithm).await.ok()?;
+        if self.sync {
+            self.make_durable(path, open).await.ok()?;
+        }
         let now = open.file.metadata().ok()?;
         if self::key(&now, algorithm) != key {
             return None;
@@ -81,6 +95,12 @@ impl Uploads {
             self.known.keep(key, digest.clone());
         }
         Some(digest)
+    }
+
+    async fn make_durable(&self, path: &[u8], open: &OpenFile) -> io::Result<()> {
+        open.file.sync_all().await?;
+        let options = OpenOptions::new().listed_folder(true).beneath(true);
+        options.open_in(&self.root, split(path).0).await?.sync_all().await
     }
 
     /// Whether what has the name of an upload has the digests that came with it; what it is then.
@@ -100,7 +120,8 @@ impl Uploads {
             return None;
         }
         for digest in &upload.digests {
-            if self.digest_of(&open, digest.algorithm).await.as_ref() != Some(digest) {
+            if self.digest_of(&upload.path, &open, digest.algorithm).await.as_ref() != Some(digest)
+            {
                 return None;
             }
         }

@@ -148,7 +148,7 @@ async fn look(server: &Rc<Server>, uploads: &Uploads, upload: &Upload) -> Result
 }
 
 /// The folder and the name in it.
-fn split(path: &[u8]) -> (&OsStr, &OsStr) {
+pub(super) fn split(path: &[u8]) -> (&OsStr, &OsStr) {
     let slash = path.iter().rposition(|&byte| byte == b'/');
     let (folder, name) = slash.map_or((&b"."[..], path), |at| (&path[..at], &path[at + 1..]));
     (OsStr::from_bytes(folder), OsStr::from_bytes(name))
