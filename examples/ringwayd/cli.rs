@@ -82,6 +82,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDRESS", num_args = 1..)]
     pub(crate) tls_listen: Vec<SocketAddr>,
 
+    /// Sends who comes to --listen to the first address of --tls-listen (308) instead of serving it.
+    #[arg(long, requires = "listen", requires = "tls_listen")]
+    pub(crate) redirect_to_https: bool,
+
     /// PEM file of the certificate, with those that lead from it to a known one; read again on SIGHUP.
     #[arg(long, value_name = "FILE", requires = "key", requires = "tls_listen")]
     pub(crate) cert: Option<PathBuf>,
@@ -249,6 +253,9 @@ mod tests {
         assert!(tls.listen.is_empty() && tls.self_signed && tls.tls_listen.len() == 1);
         let both = serve(&["--listen", "[::1]:80", "--tls-listen", "[::1]:443", "--self-signed"]);
         assert_eq!(both.unwrap().listen.len(), 1);
+        let all = ["--listen", "[::1]:80", "--tls-listen", "[::1]:443", "--self-signed"];
+        let redirecting = serve(&[&all[..], &["--redirect-to-https"]].concat());
+        assert!(redirecting.unwrap().redirect_to_https);
         for arguments in [
             &["--tls-listen", "[::1]:443", "--cert", "a"][..],
             &["--tls-listen", "[::1]:443", "--key", "a"],
@@ -256,6 +263,8 @@ mod tests {
             &["--cert", "a", "--key", "b"],
             &["--self-signed"],
             &["--tls-listen", "[::1]:443", "--state-dir", "."],
+            &["--tls-listen", "[::1]:443", "--self-signed", "--redirect-to-https"],
+            &["--listen", "[::1]:80", "--redirect-to-https"],
         ] {
             assert!(serve(arguments).is_err(), "{arguments:?}");
         }

@@ -22,6 +22,7 @@ mod integrity;
 mod mime;
 mod path;
 mod range;
+mod redirect;
 mod request;
 mod response;
 mod status;
@@ -37,6 +38,7 @@ pub(crate) use self::facts::{FileFacts, FileState};
 pub(crate) use self::integrity::{Algorithm, Digest};
 pub(crate) use self::mime::ContentType;
 pub(crate) use self::path::{PathPolicy, RelativePath, STAGING};
+pub(crate) use self::redirect::to_https;
 pub(crate) use self::request::{Body, HeadLimits, Method, Parsed, Request, Version, parse};
 pub(crate) use self::status::Status;
 

@@ -63,6 +63,8 @@ pub(crate) struct Request<'b> {
     pub(crate) target: &'b str,
     /// The origin form of the target: path and query, without scheme and authority.
     pub(crate) origin: &'b str,
+    /// Whom the client takes us for, with the port if it names one: from the target, or else by `Host`.
+    pub(crate) authority: Option<&'b str>,
     /// What follows the head.
     pub(crate) body: Body,
     /// Whether version and `Connection` let the connection live on after the response.
@@ -204,6 +206,9 @@ fn accept<'b>(
         version,
         target,
         origin: target::origin_form(method, target)?,
+        // What stands in the target counts more (RFC 9112, section 3.2.2).
+        authority: target::authority(target)
+            .or_else(|| fields.host.and_then(|host| std::str::from_utf8(host).ok())),
         body: fields.body()?,
         keep_alive: !fields.close && (version == Version::Http11 || fields.keep_alive),
         expects_continue,

@@ -112,6 +112,32 @@ impl<'o, 'd> Head<'o, 'd> {
         self.close()
     }
 
+    /// Where the same is by https: at this host and port, whose default is left out.
+    pub(crate) fn location_by_https(mut self, host: &str, port: u16, origin: &str) -> Self {
+        /// What HTTPS means without a word.
+        const PORT_USUAL: u16 = 443;
+        self.open("Location");
+        self.out.extend_from_slice(b"https://");
+        self.out.extend_from_slice(host.as_bytes());
+        if port != PORT_USUAL {
+            self.out.push(b':');
+            push_decimal(self.out, port.into());
+        }
+        // `http://host?query` has no path.
+        if !origin.starts_with('/') {
+            self.out.push(b'/');
+        }
+        for &byte in origin.as_bytes() {
+            // A field that is not ASCII is read in more than one way.
+            if byte.is_ascii_graphic() {
+                self.out.push(byte);
+            } else {
+                self.out.extend_from_slice(&percent_encoded(byte));
+            }
+        }
+        self.close()
+    }
+
     /// Ends the head with one sentence of plain text as the body, and says how many bytes of body
     /// it appended. A response to HEAD describes the text and leaves it out.
     pub(crate) fn text(self, sentence: &str, to_head: bool) -> u64 {
@@ -148,6 +174,11 @@ impl<'o, 'd> Head<'o, 'd> {
         self.out.extend_from_slice(b"\r\n");
         self.out
     }
+}
+
+fn percent_encoded(byte: u8) -> [u8; 3] {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    [b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
 }
 
 /// Appends a number in decimal.

@@ -34,6 +34,12 @@ pub(super) fn is_authority(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte))
 }
 
+/// The authority of a target that is a URL.
+pub(super) fn authority(target: &str) -> Option<&str> {
+    let rest = without_scheme(target)?;
+    rest.split(['/', '?']).next()
+}
+
 fn without_scheme(target: &str) -> Option<&str> {
     ["http://", "https://"].iter().find_map(|scheme| {
         let (head, rest) = target.split_at_checked(scheme.len())?;
@@ -55,6 +61,9 @@ mod tests {
         ] {
             assert_eq!(origin_form(Method::Get, target), Ok(origin));
         }
+        assert_eq!(authority("HTTPS://[::1]:80/a?b"), Some("[::1]:80"));
+        assert_eq!(authority("http://host?b"), Some("host"));
+        assert_eq!(authority("/a?http://host/"), None);
         assert_eq!(origin_form(Method::Options, "*"), Ok("*"));
         assert_eq!(origin_form(Method::NotAllowed, "host:443"), Ok("host:443"));
     }

@@ -154,7 +154,9 @@ async fn converse_until<W: Wire>(
             }
             Parsed::Complete { mut request, consumed } => {
                 request.keep_alive &= !server.seats.stopping();
+                let https_port = server.https_port.filter(|_| !W::IS_ENCRYPTED);
                 if let Some(uploads) = &server.uploads
+                    && https_port.is_none()
                     && receive::Order::is_in(&request)
                 {
                     let certified = link.stream.certificate().is_some();
@@ -169,7 +171,11 @@ async fn converse_until<W: Wire>(
                     }
                 } else {
                     let exchange = exchange::Exchange { server, token, began, request: &request };
-                    match exchange.answer(link, reply).await {
+                    let ending = match https_port {
+                        Some(port) => exchange.redirect(link, reply, port).await,
+                        None => exchange.answer(link, reply).await,
+                    };
+                    match ending {
                         Ending::KeepAlive { drain_bytes } => (consumed, drain_bytes),
                         ending => return ending.into(),
                     }

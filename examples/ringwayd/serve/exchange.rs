@@ -96,6 +96,21 @@ impl Exchange<'_, '_> {
         self.ending(&answer, &sent)
     }
 
+    /// Sends the client to the same path by https.
+    pub(crate) async fn redirect<W: Wire>(
+        &self,
+        link: &mut Link<W>,
+        reply: &mut Vec<u8>,
+        port: u16,
+    ) -> Ending {
+        reply.clear();
+        let answer = http::to_https(self.request, port, &self.server.date(), reply);
+        let head_bytes = reply.len() as u64 - answer.text_bytes;
+        let sent = send_all(self.server, link, reply).await;
+        self.log(link, answer.status, &sent, head_bytes);
+        self.ending(&answer, &sent)
+    }
+
     /// Answers with what a path names, from what was seen of it last if it is still so.
     async fn answer_by_path<W: Wire>(
         &self,

@@ -91,6 +91,8 @@ pub(crate) fn run(settings: &cli::Serve) -> anyhow::Result<()> {
     };
     let stop = Stop::new(threads);
     let (ready, readiness) = channel();
+    let https_port = encrypted.addresses.first().map(SocketAddr::port);
+    let https_port = https_port.filter(|_| settings.redirect_to_https);
     let mut signals = Some(signals);
     let mut started = Vec::with_capacity(threads);
     let mut renewals = certificates.is_some().then(tls::changed).transpose();
@@ -109,6 +111,7 @@ pub(crate) fn run(settings: &cli::Serve) -> anyhow::Result<()> {
             renewal,
             log: log.sink(),
             uploads: uploads.clone().map(|uploads| (uploads, number)),
+            https_port,
             post: board.clone().map(|board| Post { board, thread: number }),
             admin: admin.next(),
             stop: Arc::clone(&stop),
@@ -160,6 +163,8 @@ struct Thread {
     log: LogSink,
     /// For files that come in, with the number of the thread.
     uploads: Option<(receive::Common, usize)>,
+    /// Where clients without encryption are sent to, if they are not served.
+    https_port: Option<u16>,
     /// Where its numbers go, if anywhere.
     post: Option<Post>,
     /// Only one thread tells the numbers of all.
@@ -191,7 +196,8 @@ impl Thread {
             };
             let (settings, thresholds) = (&self.settings, self.thresholds);
             let files = (root, self.files_max);
-            let server = Server::new(settings, files, thresholds, self.log, self.post, uploads);
+            let (log, post, https_port) = (self.log, self.post, self.https_port);
+            let server = Server::new(settings, files, thresholds, log, post, uploads, https_port);
             let obeying = self.signals.map(|signals| spawn(stop::obey(signals, Arc::clone(&stop))));
             if let (Some(signals), Some(certificates)) =
                 (self.renewal, &self.listeners.certificates)

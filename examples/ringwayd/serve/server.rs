@@ -43,6 +43,8 @@ pub(crate) struct Server {
     pub(crate) log: Option<RefCell<AccessLog<LogSink>>>,
     pub(crate) head_limits: HeadLimits,
     pub(crate) policy: PathPolicy,
+    /// The port that clients without encryption are sent to, if they are not served.
+    pub(crate) https_port: Option<u16>,
     pub(crate) times: Times,
     /// None if nothing may be written.
     pub(crate) uploads: Option<Uploads>,
@@ -91,6 +93,7 @@ impl Server {
         log: LogSink,
         post: Option<Post>,
         uploads: Option<Uploads>,
+        https_port: Option<u16>,
     ) -> Rc<Server> {
         let limits = settings.limits;
         let seconds = Duration::from_secs;
@@ -102,6 +105,7 @@ impl Server {
             log: logged.then(|| RefCell::new(AccessLog::new(settings.log_format, log))),
             head_limits: HeadLimits::for_head_bytes(limits.max_header_bytes),
             policy: PathPolicy { hidden: settings.hidden, writable: settings.receive.writable },
+            https_port,
             uploads,
             times: Times {
                 head: seconds(limits.header_timeout_seconds),

@@ -12,6 +12,9 @@ pub(crate) trait Wire: Sink + Sized {
     /// Whether the end of what is sent must be said.
     const SAYS_ITS_END: bool;
 
+    /// Whether nobody on the way can read along.
+    const IS_ENCRYPTED: bool;
+
     /// The connection below: its options, its address, its room.
     fn tcp(&self) -> &TcpStream;
 
@@ -39,6 +42,7 @@ pub(crate) trait Wire: Sink + Sized {
 
 impl Wire for TcpStream {
     const SAYS_ITS_END: bool = false;
+    const IS_ENCRYPTED: bool = false;
 
     #[inline]
     fn tcp(&self) -> &TcpStream {
@@ -79,6 +83,7 @@ impl Wire for TcpStream {
 
 impl Wire for TlsStream {
     const SAYS_ITS_END: bool = true;
+    const IS_ENCRYPTED: bool = true;
 
     fn tcp(&self) -> &TcpStream {
         TlsStream::tcp(self)

@@ -19,6 +19,7 @@ mod limits;
 mod listening;
 mod log;
 mod ranges;
+mod redirect;
 mod refusals;
 mod secure;
 mod stopping;
