@@ -9,8 +9,10 @@ use rcgen::{
     IsCa, KeyPair, date_time_ymd,
 };
 use ringway::tls::crypto_provider;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, version};
 use tempfile::TempDir;
 
@@ -59,6 +61,12 @@ impl Authority {
             params.not_before = date_time_ymd(2001, 1, 1);
             params.not_after = date_time_ymd(2002, 1, 1);
         })
+    }
+
+    /// Our certificate, with somebody else's key.
+    pub(crate) fn stolen(&self) -> Arc<SingleCertAndKey> {
+        let key = any_supported_type(&self.sign(|_| {}).key()).unwrap();
+        Arc::new(SingleCertAndKey::from(CertifiedKey::new(self.server.chain(), key)))
     }
 
     pub(crate) fn roots(&self) -> RootCertStore {

@@ -245,6 +245,82 @@ fn a_server_whose_certificate_is_wrong_is_left_with_an_alert() {
 }
 
 #[test]
+fn a_client_whose_certificate_has_expired_is_refused() {
+    let authority = Authority::new();
+    let client = authority.known_client(&authority.expired(), &version::TLS13);
+    let (error, client) = refusal(authority.server_for_known_clients(), client, "peer.test");
+    assert!(matches!(error.kind(), TlsErrorKind::Certificate(_)), "{error}");
+    assert_alert(&client, AlertDescription::CertificateExpired);
+}
+
+#[test]
+fn who_shows_a_certificate_without_its_key_is_refused() {
+    let authority = Authority::new();
+    let is_forged = |error: &TlsError| {
+        matches!(
+            error.kind(),
+            TlsErrorKind::Certificate(Error::InvalidCertificate(CertificateError::BadSignature))
+        )
+    };
+    let mut server = authority.server();
+    server.cert_resolver = authority.stolen();
+    let (server, client) = refusal(server, authority.client(), "peer.test");
+    assert!(is_forged(&client), "{client}");
+    assert_alert(&server, AlertDescription::DecryptError);
+    let mut stranger = authority.client_of(&[&version::TLS13], &[]);
+    stranger.client_auth_cert_resolver = authority.stolen();
+    let (server, client) = refusal(authority.server_for_known_clients(), stranger, "peer.test");
+    assert!(is_forged(&server), "{server}");
+    assert_alert(&client, AlertDescription::DecryptError);
+}
+
+#[test]
+fn a_downgrade_by_somebody_on_the_way_is_seen() {
+    let authority = Authority::new();
+    let acceptor = TlsAcceptor::new(Arc::new(authority.server()));
+    let connector = TlsConnector::new(Arc::new(authority.client()));
+    let (server, client) = run(async {
+        let (listener, address) = listener();
+        let between = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let door = between.local_addr().unwrap();
+        let meddling = std::thread::spawn(move || {
+            let (mut client, _) = between.accept().unwrap();
+            client.set_read_timeout(Some(crate::PATIENCE)).unwrap();
+            let mut server = crate::plain(address);
+            let mut header = [0; 5];
+            client.read_exact(&mut header).unwrap();
+            let mut hello = vec![0; usize::from(u16::from_be_bytes([header[3], header[4]]))];
+            client.read_exact(&mut hello).unwrap();
+            // supported_versions with 1.3 and 1.2 in it becomes an extension that nobody knows.
+            let offer = [0, 43, 0, 5, 4, 3, 4, 3, 3];
+            let at = hello.windows(offer.len()).position(|bytes| bytes == offer).unwrap();
+            hello[at..at + 2].copy_from_slice(&[0x7f, 0x7f]);
+            server.write_all(&[&header[..], &hello].concat()).unwrap();
+            let (mut back, mut forth) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            let answering = std::thread::spawn(move || std::io::copy(&mut back, &mut forth));
+            // Either side may end it first.
+            let _ = std::io::copy(&mut client, &mut server);
+            let _ = server.shutdown(std::net::Shutdown::Write);
+            let _ = answering.join().unwrap();
+        });
+        let accepting = ringway::runtime::spawn(async move {
+            acceptor.accept(listener.accept().await.unwrap()).await
+        });
+        let stream = TcpStream::connect(door).await.unwrap();
+        let client = connector.connect(stream, crate::name("peer.test")).await.unwrap_err();
+        let server = accepting.await.unwrap().unwrap_err();
+        meddling.join().unwrap();
+        (server, client)
+    });
+    let kept = rustls::PeerMisbehaved::AttemptedDowngradeToTls12WhenTls13IsSupported;
+    assert!(
+        matches!(client.kind(), TlsErrorKind::Misbehaved(Error::PeerMisbehaved(how)) if *how == kept),
+        "{client}"
+    );
+    assert_alert(&server, AlertDescription::IllegalParameter);
+}
+
+#[test]
 fn a_client_of_the_wrong_version_is_told() {
     let authority = Authority::new();
     let only_13 = {
@@ -269,17 +345,26 @@ fn plain_http_and_garbage_get_an_alert_and_not_a_hang() {
     let acceptor = TlsAcceptor::new(Arc::new(authority.server()));
     let too_long = [&[22, 3, 1, 0xff, 0xff][..], &[0; 100]].concat();
     type IsExpected = fn(&TlsErrorKind) -> bool;
-    let cases: [(&[u8], IsExpected); 4] = [
-        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", |kind| {
-            matches!(kind, TlsErrorKind::NotTls { looks_like_http: true })
-        }),
-        (b"SSH-2.0-OpenSSH_9.9\r\n", |kind| {
-            matches!(kind, TlsErrorKind::NotTls { looks_like_http: false })
-        }),
-        (&too_long, |kind| matches!(kind, TlsErrorKind::Misbehaved(_))),
-        (&[22, 3, 1, 0, 4, 2, 0, 0, 0], |kind| matches!(kind, TlsErrorKind::Misbehaved(_))),
+    let decode = AlertDescription::DecodeError;
+    let cases: [(&[u8], IsExpected, AlertDescription); 4] = [
+        (
+            b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+            |kind| matches!(kind, TlsErrorKind::NotTls { looks_like_http: true }),
+            decode,
+        ),
+        (
+            b"SSH-2.0-OpenSSH_9.9\r\n",
+            |kind| matches!(kind, TlsErrorKind::NotTls { looks_like_http: false }),
+            decode,
+        ),
+        (&too_long, |kind| matches!(kind, TlsErrorKind::Misbehaved(_)), decode),
+        (
+            &[22, 3, 1, 0, 4, 2, 0, 0, 0],
+            |kind| matches!(kind, TlsErrorKind::Misbehaved(_)),
+            AlertDescription::DecodeError,
+        ),
     ];
-    for (bytes, is_expected) in cases {
+    for (bytes, is_expected, alert) in cases {
         let (error, answer) = run(async {
             let (listener, address) = listener();
             let mut plain = crate::plain(address);
@@ -291,7 +376,8 @@ fn plain_http_and_garbage_get_an_alert_and_not_a_hang() {
         });
         assert!(is_expected(error.kind()), "{error}");
         assert_eq!(error.blame(), Blame::Peer);
-        assert!(matches!(answer[..], [21, 3, 3, 0, 2, 2, _]), "no fatal alert: {answer:?}");
+        // The alert and not a byte more.
+        assert_eq!(answer, [21, 3, 3, 0, 2, 2, u8::from(alert)], "{error}");
     }
 }
 
