@@ -74,7 +74,10 @@ pub(crate) async fn run<W: Wire>(server: Rc<Server>, mut link: Link<W>) {
             Ok(0) => break,
             Ok(_) => converse(&server, &mut link, &mut desk).await,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => After::Idle,
-            Err(_) => break,
+            Err(error) => {
+                complain(&server, &link, &error);
+                break;
+            }
         };
         match after {
             After::Idle => {
@@ -109,6 +112,13 @@ pub(crate) async fn run<W: Wire>(server: Rc<Server>, mut link: Link<W>) {
         link.seat.allow_until(Instant::now() + LINGER);
         // Whoever does not take it in time sees a truncation, and has every answer all the same.
         _ = Box::pin(link.seat.wait(link.stream.finish())).await;
+    }
+}
+
+/// Tells who has broken the protocol under HTTP, and how; a connection that just broke is no news.
+fn complain<W: Wire>(server: &Server, link: &Link<W>, error: &io::Error) {
+    if let Some(breach) = W::breach(error) {
+        server.complaints.borrow_mut().tell(link.peer, "TLS was ended with", breach);
     }
 }
 
@@ -213,7 +223,10 @@ async fn more<W: Wire>(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 link.seat.wait(link.stream.wait_readable()).await?.map_err(|_| None)?;
             }
-            Err(_) => return Err(None),
+            Err(error) => {
+                complain(server, link, &error);
+                return Err(None);
+            }
         }
     }
 }

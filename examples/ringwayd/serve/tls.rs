@@ -145,7 +145,7 @@ pub(crate) async fn greet(
             let user = stream.certificate().map(fingerprint);
             connection::run(server, Link { stream, peer, user, seat }).await;
         }
-        Ok(Err(error)) => server.complaints.borrow_mut().tell(peer, &error),
+        Ok(Err(error)) => server.complaints.borrow_mut().tell(peer, "no TLS with", &error),
         // The daemon ends.
         Err(_) => {}
     }
@@ -162,7 +162,7 @@ fn fingerprint(certificate: &[u8]) -> Box<str> {
     text.into()
 }
 
-/// Lines about handshakes that failed: some, and then how many more there were.
+/// Lines about handshakes and sessions that failed: some, and then how many more there were.
 #[derive(Debug)]
 pub(crate) struct Complaints {
     since: Instant,
@@ -180,7 +180,13 @@ impl Complaints {
         RefCell::new(Complaints { since: Instant::now(), told: 0, withheld: 0 })
     }
 
-    fn tell(&mut self, peer: Option<SocketAddr>, error: &dyn std::fmt::Display) {
+    /// Tells what it came to with whom, and why.
+    pub(crate) fn tell(
+        &mut self,
+        peer: Option<SocketAddr>,
+        what: &str,
+        error: &dyn std::fmt::Display,
+    ) {
         self.look(Instant::now());
         if self.told == TOLD_MAX {
             self.withheld += 1;
@@ -188,7 +194,7 @@ impl Complaints {
         }
         self.told += 1;
         let who = peer.map_or_else(|| "a client that is gone".to_owned(), |peer| peer.to_string());
-        eprintln!("ringwayd: no TLS with {who}: {error}");
+        eprintln!("ringwayd: {what} {who}: {error}");
     }
 
     /// Tells what was withheld, when its time has come.
@@ -197,7 +203,7 @@ impl Complaints {
             return;
         }
         if self.withheld > 0 {
-            eprintln!("ringwayd: {} more TLS handshakes have failed", self.withheld);
+            eprintln!("ringwayd: {} more TLS handshakes or sessions have failed", self.withheld);
         }
         *self = Complaints { since: now, told: 0, withheld: 0 };
     }
@@ -212,7 +218,7 @@ mod tests {
         let complaints = Complaints::new();
         let mut complaints = complaints.borrow_mut();
         for _ in 0..1000 {
-            complaints.tell(None, &"no reason");
+            complaints.tell(None, "no TLS with", &"no reason");
         }
         assert_eq!((complaints.told, complaints.withheld), (TOLD_MAX, 990));
         let later = complaints.since + SPAN;

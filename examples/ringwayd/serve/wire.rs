@@ -4,7 +4,7 @@
 use std::io::{self, IoSlice};
 
 use ringway::runtime::net::{Half, TcpStream};
-use ringway::tls::TlsStream;
+use ringway::tls::{TlsError, TlsErrorKind, TlsStream};
 use ringway::{Origin, Sink};
 
 /// A stream to a client.
@@ -32,6 +32,9 @@ pub(crate) trait Wire: Sink + Sized {
 
     /// Takes bytes to be sent; `WouldBlock` if it takes none.
     fn try_take(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// What the client did, if it broke the protocol under HTTP by it.
+    fn breach(error: &io::Error) -> Option<&TlsError>;
 
     /// Whether all that was taken is out.
     fn try_settle(&mut self) -> io::Result<bool>;
@@ -71,6 +74,10 @@ impl Wire for TcpStream {
         self.try_send(&[IoSlice::new(bytes)], false)
     }
 
+    fn breach(_error: &io::Error) -> Option<&TlsError> {
+        None
+    }
+
     #[inline]
     fn try_settle(&mut self) -> io::Result<bool> {
         Ok(true)
@@ -107,6 +114,16 @@ impl Wire for TlsStream {
 
     fn try_take(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.try_write(bytes)
+    }
+
+    fn breach(error: &io::Error) -> Option<&TlsError> {
+        let error: &TlsError = error.get_ref()?.downcast_ref()?;
+        // Just leaving is no breach: many clients do.
+        let is_breach = matches!(
+            error.kind(),
+            TlsErrorKind::BadRecord | TlsErrorKind::Broken(_) | TlsErrorKind::AlertReceived(_)
+        );
+        is_breach.then_some(error)
     }
 
     fn try_settle(&mut self) -> io::Result<bool> {

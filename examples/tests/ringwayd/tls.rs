@@ -215,6 +215,39 @@ fn a_failed_handshake_is_a_line_and_a_flood_of_them_is_a_few() {
 }
 
 #[test]
+fn a_session_that_is_broken_is_ended_by_its_alert_and_a_line() {
+    let root = Root::new();
+    let files = certificate(&root, "first");
+    let content = root.file("file", 1000);
+    let daemon = serve(&root, &files, &[]);
+    for (record, alert, says) in [
+        ([&[23, 3, 3, 0, 20][..], &[7; 20]].concat(), "BadRecordMac", "fails its authentication"),
+        (vec![23, 3, 3, 0x41, 1], "RecordOverflow", "longer than TLS allows"),
+        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "UnexpectedMessage", "TLS was broken"),
+    ] {
+        // Idle, and in the middle of a head.
+        for begun in [&b""[..], b"GET /file HTTP/1.1\r\nHost"] {
+            let mut client = Secure::connect(&daemon, &files.0);
+            assert_same(&client.get("file", 1000), &content, "before");
+            client.0.write_all(begun).unwrap();
+            client.0.flush().unwrap();
+            client.0.sock.write_all(&record).unwrap();
+            let who = client.0.sock.local_addr().unwrap();
+            let mut more = Vec::new();
+            let seen = client.0.read_to_end(&mut more).unwrap_err();
+            assert!(seen.to_string().contains(alert) && more.is_empty(), "{seen}, {more:?}");
+            let line = format!("TLS was ended with {who}: ");
+            let told = || {
+                let errors = daemon.errors();
+                errors.lines().any(|told| told.contains(&line) && told.contains(says))
+            };
+            wait_until("it says what and who", told);
+        }
+    }
+    drop(daemon.finish());
+}
+
+#[test]
 fn a_silent_client_is_given_up() {
     let root = Root::new();
     let files = certificate(&root, "first");
