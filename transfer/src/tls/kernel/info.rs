@@ -114,6 +114,7 @@ impl fmt::Debug for CryptoInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::pair::memory_at;
 
     #[test]
     fn a_key_lies_as_the_kernel_wants_it() {
@@ -127,6 +128,17 @@ mod tests {
         wanted.extend([0, 0, 0, 0, 0, 0, 1, 2]);
         assert_eq!(info.as_slice(), wanted);
         assert_eq!(info.sequence(), 258);
+    }
+
+    #[test]
+    fn nothing_is_left_where_the_keys_for_the_kernel_were_dropped() {
+        let mut place = Box::new(Some(CryptoInfo::of(Suite::Aes256Gcm, 1, &[7; 32], &[9; 12])));
+        let bytes = place.as_ref().as_ref().expect("keys").as_slice();
+        let (address, len) = (bytes.as_ptr().addr(), bytes.len());
+        assert_eq!(memory_at(address, len), bytes);
+        *place = None;
+        assert_eq!(memory_at(address, len), vec![0; len]);
+        assert!(place.is_none());
     }
 
     #[test]

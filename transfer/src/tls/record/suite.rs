@@ -119,3 +119,23 @@ impl fmt::Debug for TrafficKey {
         f.debug_struct("TrafficKey").field("suite", &self.suite).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::pair::memory_at;
+
+    #[test]
+    fn nothing_of_a_vector_is_left_where_a_key_was_dropped() {
+        let vector = [0xa7; 12];
+        let secrets =
+            ConnectionTrafficSecrets::Aes256Gcm { key: [5; 32].into(), iv: vector.into() };
+        // In a place that stays ours when the key in it is dropped.
+        let mut place = Box::new(TrafficKey::new(&secrets));
+        let address = std::ptr::from_ref(&place.as_ref().as_ref().expect("a key").iv).addr();
+        assert_eq!(memory_at(address, 12), vector);
+        *place = None;
+        assert_eq!(memory_at(address, 12), [0; 12]);
+        assert!(place.is_none());
+    }
+}
