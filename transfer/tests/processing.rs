@@ -9,7 +9,7 @@ mod support;
 
 use std::time::Duration;
 
-use ringway::process::{WindowLimits, rehearse};
+use ringway::process::{Output, ProcessError, Processor, Window, WindowLimits, rehearse};
 use ringway::{Consistency, Parts, Route, Thresholds, transfer_file};
 use ringway_testkit::Budget;
 use scripted::*;
@@ -61,6 +61,50 @@ fn what_goes_out_is_what_a_plain_loop_over_the_records_makes() {
         }
     }
     assert_eq!(runtime.stats().leases, 0);
+}
+
+/// Keeps single bytes, and asks for the time before each.
+struct Punctual;
+
+impl Processor for Punctual {
+    fn process(
+        &mut self,
+        window: &mut Window<'_>,
+        output: &mut Output<'_>,
+    ) -> Result<usize, ProcessError> {
+        let mut used = 0;
+        while used < window.len() && !output.is_full() && !window.is_due() {
+            output.send(used..used + 1);
+            used += 1;
+        }
+        Ok(used)
+    }
+}
+
+#[test]
+fn a_processor_that_never_has_time_gets_on_all_the_same() {
+    let _budget = Budget::new(Duration::from_secs(30));
+    let folder = folder();
+    let file = open(&canary_file(&folder, 6, 100_000));
+    let runtime = runtime();
+    for consistency in [Consistency::Shared, Consistency::Snapshot] {
+        let (mut stream, theirs) = unix_pair();
+        let peer = Gated::new(theirs);
+        peer.open(u64::MAX);
+        let limits = WindowLimits::default().with_window_bytes(4096);
+        let transfer = transfer_file(&file, &mut stream)
+            // As if the machine had done something else at each turn's beginning.
+            .window_limits(limits.with_turn_budget(Duration::ZERO))
+            .consistency(consistency)
+            .process(Punctual);
+        let receipt = runtime.block_on(transfer.into_future()).unwrap();
+        end(stream);
+        assert!(peer.finish() == canary_bytes(6, 0, 100_000));
+        let processed = receipt.processed.unwrap();
+        assert_eq!(processed.scanned_bytes, 100_000);
+        // One that is over before it began, and one that uses the window; the last is without a window.
+        assert_eq!(processed.turns, 2 * 25 + 1);
+    }
 }
 
 #[test]

@@ -39,9 +39,9 @@ pub struct WindowLimits {
     pub unused_turns_max: u32,
     /// How long one turn of a processor on the event loop may take. Default 1 ms.
     ///
-    /// A processor that asks [`Window::is_due`](super::Window::is_due) holds it; for one that does not,
-    /// windows become shorter, down to 64 KiB. At worst all other connections of the ring wait for the
-    /// time that it takes for that.
+    /// A processor that asks [`Window::is_due`](super::Window::is_due) holds it, unless it could use nothing
+    /// in that time: then the next turn has no end. For one that does not ask, windows become shorter, down
+    /// to 64 KiB. At worst all other connections of the ring wait for the time that it takes for that.
     pub turn_budget: Duration,
 }
 

@@ -30,13 +30,13 @@ pub fn rehearse(
         let mut filled = 0;
         let last = scan.is_last(&range);
         let writable = processor.changes();
-        let view = View::Memory(&mut memory);
-        let mut window = Window::new(view, range.start, last, &mut changes, writable, Due::NEVER);
+        let (view, due) = (View::Memory(&mut memory), Due::never());
+        let mut window = Window::new(view, range.start, last, &mut changes, writable, &due);
         let mut output = Output::new(&mut answer, &mut made, &mut filled, limits.pieces_max, len);
         let used = processor.process(&mut window, &mut output)?;
         answer.check(used, len)?;
         append(&mut sent, &answer, &memory, &made);
-        scan.used(&range, used as u64, answer.bytes > 0)?;
+        scan.used(&range, used as u64, answer.bytes > 0, false)?;
     }
     answer.clear();
     let mut filled = 0;

@@ -20,7 +20,7 @@ pub struct Window<'w> {
     last: bool,
     changes: &'w mut Changes,
     writable: bool,
-    due: Due,
+    due: &'w Due,
 }
 
 /// Where the bytes of a window are.
@@ -74,7 +74,7 @@ impl<'w> Window<'w> {
         last: bool,
         changes: &'w mut Changes,
         writable: bool,
-        due: Due,
+        due: &'w Due,
     ) -> Self {
         Self { view, offset, last, changes, writable, due }
     }
@@ -110,6 +110,9 @@ impl<'w> Window<'w> {
 
     /// Whether the turn has taken its time: return what was used so far. It asks a clock, so ask it
     /// once in a while only.
+    ///
+    /// On a busy machine it can say so before anything was used. After a turn that used nothing for that
+    /// reason comes one in which it never says so.
     #[must_use]
     pub fn is_due(&self) -> bool {
         self.due.has_come()

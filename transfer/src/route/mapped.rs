@@ -208,7 +208,7 @@ impl Mapped<'_> {
             let len = self.have(memory, &wanted);
             let shown = wanted.start..wanted.start + len as u64;
             self.shown = Shown { offset: shown.start, len, last: scan.is_last(&shown) };
-            let (verdict, took) = self.turn(run).await?;
+            let (verdict, took) = self.turn(run, scan.takes_its_time()).await?;
             // What it saw may have been zeros behind the new end of the file, so this comes first.
             self.is_whole(run)?;
             let used = self.judged(run, verdict)? as u64;
@@ -216,7 +216,7 @@ impl Mapped<'_> {
             let took = if self.processing.seat.is_elsewhere() { Duration::ZERO } else { took };
             let late = scan.took(took, self.processing.limits.turn_budget);
             account(run).turns_late += u64::from(late);
-            scan.used(&shown, used, self.desk.answer.bytes > 0)
+            scan.used(&shown, used, self.desk.answer.bytes > 0, self.desk.hurried)
                 .map_err(|fault| run.fail(ErrorKind::Processor(fault)))?;
             self.open_ahead(run, scan.next());
             self.send(run).await?;
@@ -238,7 +238,7 @@ impl Mapped<'_> {
     /// Tells the processor that there is no more, and sends what it adds.
     async fn end(&mut self, run: &mut Run<'_>) -> Result<(), TransferError> {
         self.shown = Shown::default();
-        let (verdict, _) = self.turn(run).await?;
+        let (verdict, _) = self.turn(run, false).await?;
         self.judged(run, verdict)?;
         self.send(run).await?;
         self.release();
@@ -254,13 +254,17 @@ impl Mapped<'_> {
     }
 
     /// One turn of the processor: with the window, or with none at the end.
-    async fn turn(&mut self, run: &mut Run<'_>) -> Result<(Verdict, Duration), TransferError> {
+    async fn turn(
+        &mut self,
+        run: &mut Run<'_>,
+        takes_its_time: bool,
+    ) -> Result<(Verdict, Duration), TransferError> {
         self.desk.clear();
         self.kept.clear();
         let room = self.room(run).await?;
         let (verdict, took) = match &mut self.processing.seat {
             Seat::Here(processor) => {
-                let budget = Some(self.processing.limits.turn_budget);
+                let budget = (!takes_its_time).then_some(self.processing.limits.turn_budget);
                 let mut room = room;
                 let (memory, shown) = (&mut self.frame, self.shown);
                 let done = self.desk.show(&mut **processor, memory, shown, &mut room, budget);

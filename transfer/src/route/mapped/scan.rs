@@ -34,6 +34,8 @@ pub(crate) struct Scan {
     window_max: u64,
     unused_turns: u32,
     unused_turns_max: u32,
+    /// The last turn was over before anything was used.
+    hurried: bool,
 }
 
 impl Scan {
@@ -47,6 +49,7 @@ impl Scan {
             window_max: limits.window_max_bytes,
             unused_turns: 0,
             unused_turns_max: limits.unused_turns_max,
+            hurried: false,
         }
     }
 
@@ -72,13 +75,20 @@ impl Scan {
         self.stretched.clamp(1, (self.end - self.at).max(1))
     }
 
+    /// Whether the next turn may take as long as it needs: where the machine is too slow for the budget, a
+    /// processor that holds it would never get on.
+    pub(crate) fn takes_its_time(&self) -> bool {
+        self.hurried
+    }
+
     /// The processor has used `used` bytes of what was shown (which may be shorter than [`Self::next`]
-    /// had it), and has or has not sent something.
+    /// had it), and has or has not sent something. `hurried` if it was told that its time is over.
     pub(crate) fn used(
         &mut self,
         shown: &Range<u64>,
         used: u64,
         sent: bool,
+        hurried: bool,
     ) -> Result<(), ProcessorFault> {
         let len = shown.end - shown.start;
         let window = usize::try_from(len).unwrap_or(usize::MAX);
@@ -87,9 +97,15 @@ impl Scan {
             return Err(ProcessorFault::UsedTooMuch { used, window });
         }
         self.at = shown.start + used;
+        self.hurried = hurried && used == 0;
         if used > 0 {
             self.stretched = 0;
             self.unused_turns = 0;
+            return Ok(());
+        }
+        if self.hurried {
+            // Slow is not stuck: whether it is, the next turn tells.
+            self.stretched = if sent { self.stretched.max(len) } else { self.stretched };
             return Ok(());
         }
         if sent {
@@ -146,7 +162,7 @@ mod tests {
                 prop_assert_eq!(shown.start, at);
                 prop_assert!(shown.end - shown.start <= window && shown.start < shown.end);
                 let used = uses[turn % uses.len()].min(shown.end - shown.start);
-                scan.used(&shown, used, false).unwrap();
+                scan.used(&shown, used, false, false).unwrap();
                 at += used;
                 turn += 1;
             }
@@ -162,7 +178,7 @@ mod tests {
             let mut turns = 0;
             while let Some(shown) = scan.next() {
                 let used = (shown.end - shown.start) / record * record;
-                scan.used(&shown, used, false).unwrap();
+                scan.used(&shown, used, false, false).unwrap();
                 turns += 1;
                 prop_assert!(turns < 60);
             }
@@ -175,10 +191,10 @@ mod tests {
         (0..4).for_each(|_| assert!(!scan.took(Duration::ZERO, Duration::from_millis(1))));
         let first = scan.next().unwrap();
         assert_eq!(first, 5000..4 << 20);
-        scan.used(&first, first.end - first.start - 100, false).unwrap();
+        scan.used(&first, first.end - first.start - 100, false, false).unwrap();
         assert_eq!(scan.next(), Some((4 << 20) - 100..6 << 20));
         // But never shorter than it must be.
-        scan.used(&((4 << 20) - 100..(6 << 20)), 0, false).unwrap();
+        scan.used(&((4 << 20) - 100..(6 << 20)), 0, false, false).unwrap();
         let longer = scan.next().unwrap();
         assert!(longer.end - longer.start >= 2 * ((2 << 20) + 100), "{longer:?}");
     }
@@ -190,7 +206,7 @@ mod tests {
         let stuck = loop {
             let shown = scan.next().unwrap();
             turns += 1;
-            if let Err(fault) = scan.used(&shown, 0, false) {
+            if let Err(fault) = scan.used(&shown, 0, false, false) {
                 break fault;
             }
         };
@@ -201,13 +217,32 @@ mod tests {
     fn so_is_sending_without_end_from_the_same_bytes_and_a_rest_that_nobody_uses() {
         let mut scan = Scan::new(0..5000, &limits(4096, 16_384));
         let shown = scan.next().unwrap();
-        let turns = (1..).find(|_| scan.used(&shown, 0, true).is_err());
+        let turns = (1..).find(|_| scan.used(&shown, 0, true, false).is_err());
         assert_eq!(turns, Some(WindowLimits::default().unused_turns_max));
         let mut scan = Scan::new(0..5000, &limits(4096, 16_384));
-        scan.used(&(0..4096), 4000, false).unwrap();
+        scan.used(&(0..4096), 4000, false, false).unwrap();
         let rest = scan.next().unwrap();
         assert_eq!((rest.clone(), scan.is_last(&rest)), (4000..5000, true));
-        assert_eq!(scan.used(&rest, 0, false), Err(ProcessorFault::Stuck { window: 1000 }));
+        assert_eq!(scan.used(&rest, 0, false, false), Err(ProcessorFault::Stuck { window: 1000 }));
+    }
+
+    #[test]
+    fn a_processor_without_time_is_slow_and_gets_it_before_it_is_taken_for_stuck() {
+        let mut scan = Scan::new(0..5000, &limits(4096, 16_384));
+        for (turn, sent) in [false, true, false, true].into_iter().cycle().take(400).enumerate() {
+            let shown = scan.next().unwrap();
+            assert_eq!((shown.start, shown.end), (turn as u64, turn as u64 + 4096));
+            assert!(!scan.takes_its_time());
+            scan.used(&shown, 0, sent, true).unwrap();
+            // Shown as it was, and not longer: nothing says that the record is.
+            assert_eq!((scan.next(), scan.takes_its_time()), (Some(shown.clone()), true));
+            scan.used(&shown, 1, false, false).unwrap();
+        }
+        // With all the time there is, it is the processor.
+        scan.used(&(400..4496), 4096, false, false).unwrap();
+        let rest = scan.next().unwrap();
+        scan.used(&rest, 0, false, true).unwrap();
+        assert_eq!(scan.used(&rest, 0, false, false), Err(ProcessorFault::Stuck { window: 504 }));
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub(super) struct Desk {
     pub(super) changes: Changes,
     pub(super) written: usize,
     pub(super) pieces_max: usize,
+    /// The processor was told that its time is over.
+    pub(super) hurried: bool,
 }
 
 /// Memory for what a processor writes.
@@ -89,6 +91,7 @@ impl Desk {
         self.answer.clear();
         self.changes.clear();
         self.written = 0;
+        self.hurried = false;
     }
 
     /// Shows a window; or, without one, tells that there are no more.
@@ -101,24 +104,25 @@ impl Desk {
         budget: Option<Duration>,
     ) -> (Verdict, Duration) {
         let began = Instant::now();
-        let due = budget.map_or(Due::NEVER, Due::after);
+        let due = budget.map_or_else(Due::never, Due::after);
         let verdict = match memory {
             Some(Memory::Lease(lease)) => {
                 let view = lease.spare_mut().get_mut(..shown.len).unwrap_or_default();
-                self.look(processor, View::Memory(view), shown, room.all(), due)
+                self.look(processor, View::Memory(view), shown, room.all(), &due)
             }
             Some(Memory::Heap(bytes)) => {
                 let view = bytes.get_mut(..shown.len).unwrap_or_default();
-                self.look(processor, View::Memory(view), shown, room.all(), due)
+                self.look(processor, View::Memory(view), shown, room.all(), &due)
             }
             Some(Memory::Map(window)) => {
-                self.look_at_map(processor, window, shown, room.all(), due)
+                self.look_at_map(processor, window, shown, room.all(), &due)
             }
             None => self.finish(processor, room.all()),
         };
         if let Room::Lease(lease) = room {
             lease.set_filled(self.written);
         }
+        self.hurried = due.was_told();
         (verdict, began.elapsed())
     }
 
@@ -128,9 +132,9 @@ impl Desk {
         view: View<'_>,
         shown: Shown,
         room: &mut [u8],
-        due: Due,
+        due: &Due,
     ) -> Verdict {
-        let Self { answer, changes, written, pieces_max } = self;
+        let Self { answer, changes, written, pieces_max, .. } = self;
         let called = catch_unwind(AssertUnwindSafe(|| {
             let writable = processor.changes();
             let mut window = Window::new(view, shown.offset, shown.last, changes, writable, due);
@@ -148,7 +152,7 @@ impl Desk {
         window: &region::Window,
         shown: Shown,
         room: &mut [u8],
-        due: Due,
+        due: &Due,
     ) -> Verdict {
         let mut verdict = None;
         if window.access() == region::Access::Private {
