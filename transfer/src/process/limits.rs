@@ -37,7 +37,7 @@ pub struct WindowLimits {
     ///
     /// At worst this many buffers of output without progress.
     pub unused_turns_max: u32,
-    /// How long one turn of a processor on the event loop may take. Default 1 ms.
+    /// How long one turn of a processor on the event loop may take. Default 250 µs.
     ///
     /// A processor that asks [`Window::is_due`](super::Window::is_due) holds it, unless it could use nothing
     /// in that time: then the next turn has no end. For one that does not ask, windows become shorter, down
@@ -52,7 +52,7 @@ impl Default for WindowLimits {
             window_max_bytes: 16 << 20,
             pieces_max: 4096,
             unused_turns_max: 64,
-            turn_budget: Duration::from_millis(1),
+            turn_budget: Duration::from_micros(250),
         }
     }
 }

@@ -226,7 +226,7 @@ impl Mapped<'_> {
             self.put_away();
             // Looking takes time as sending does, so others have their turn after it too.
             looked += used;
-            if late || looked >= run.limits.quantum_bytes {
+            if scan.gives_way() || looked >= run.limits.quantum_bytes {
                 looked = 0;
                 runtime::yield_now().await;
             }

@@ -36,6 +36,8 @@ pub(crate) struct Scan {
     unused_turns_max: u32,
     /// The last turn was over before anything was used.
     hurried: bool,
+    /// The last turn was no quick one.
+    lingered: bool,
 }
 
 impl Scan {
@@ -50,6 +52,7 @@ impl Scan {
             unused_turns: 0,
             unused_turns_max: limits.unused_turns_max,
             hurried: false,
+            lingered: false,
         }
     }
 
@@ -63,6 +66,12 @@ impl Scan {
             end = if even >= self.at + self.stretched.max(1) { even } else { end };
         }
         (len > 0).then_some(self.at..end)
+    }
+
+    /// Whether others come before the next turn. Turns that are not late add up: with four of 0.5 ms to each
+    /// quantum of bytes, those who asked for little waited 2 ms.
+    pub(crate) fn gives_way(&self) -> bool {
+        self.lingered
     }
 
     /// Whether nothing follows what is shown.
@@ -129,6 +138,7 @@ impl Scan {
     /// the same. Whether it was too long.
     pub(crate) fn took(&mut self, time: Duration, budget: Duration) -> bool {
         let late = time > budget;
+        self.lingered = time >= budget / 4;
         if late {
             self.window = (self.window / 2).max(SHORTENED_MIN.min(self.window));
         } else if time < budget / 4 {
@@ -251,13 +261,13 @@ mod tests {
         let budget = Duration::from_millis(1);
         assert_eq!(scan.next(), Some(0..256 << 10));
         for expected in [512 << 10, 1 << 20, 1 << 20] {
-            assert!(!scan.took(budget / 5, budget));
+            assert!(!scan.took(budget / 5, budget) && !scan.gives_way());
             assert_eq!(scan.next(), Some(0..expected));
         }
-        assert!(!scan.took(budget, budget));
+        assert!(!scan.took(budget, budget) && scan.gives_way(), "in time, but no quick one");
         assert_eq!(scan.next(), Some(0..1 << 20));
         for expected in [512 << 10, 256 << 10, 128 << 10, 64 << 10, 64 << 10] {
-            assert!(scan.took(2 * budget, budget));
+            assert!(scan.took(2 * budget, budget) && scan.gives_way());
             assert_eq!(scan.next(), Some(0..expected));
         }
     }
