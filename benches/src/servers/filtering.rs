@@ -6,12 +6,13 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use ringway::process::RecordFilter;
 use ringway::runtime::fs::File;
 use ringway::runtime::net::{Half, TcpListener, TcpStream};
-use ringway::runtime::{Runtime, region, spawn};
+use ringway::runtime::{Config, Runtime, spawn};
 use ringway::{Parts, transfer_file};
 
 /// What goes through the processor.
@@ -36,7 +37,10 @@ struct Site {
 /// Serves until it is killed, on one loop.
 pub(crate) fn serve_filtering(job: &FilteringJob) -> Result<()> {
     let site = Rc::new(Site { root: job.root.clone(), files: RefCell::default() });
-    Runtime::new()?.block_on(async {
+    // Windows go with their transfer: a file that is mapped cannot be made cold again, and to unmap a gibibyte
+    // at once would stop the loop for milliseconds that no route takes.
+    let config = Config { region_idle: Duration::ZERO, ..Config::default() };
+    Runtime::with_config(config)?.block_on(async {
         let listener = TcpListener::bind(job.listen)?;
         loop {
             let stream = listener.accept().await?;
@@ -78,10 +82,7 @@ async fn filter(file: &File, stream: &mut TcpStream) -> Result<()> {
     let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
     let kept = RecordFilter::fixed(RECORD, |record| record.read(0) != Some([0]));
     let parts = Parts::new().bytes(head).whole_file(file);
-    let outcome = transfer_file(parts, stream).process(kept).await;
-    // Its pages could not be dropped from the cache while they are mapped, and it is to be cold again.
-    region::forget(file)?;
-    outcome?;
+    transfer_file(parts, stream).process(kept).await?;
     Ok(stream.shutdown(Half::Write)?)
 }
 
