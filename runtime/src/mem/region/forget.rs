@@ -9,7 +9,7 @@ use crate::local;
 /// that are held unmapped as soon as they are released. Returns how many were unmapped. Repeating it is
 /// harmless; nothing that is held is ever unmapped.
 ///
-/// The ring waits while it unmaps: measured for some 300 windows of one gibibyte, 3 ms and once 11 ms. Where that
+/// The ring waits while it unmaps: measured for some 300 windows of a gibibyte at most, 3 ms and once 11 ms. Where that
 /// is long, set [`Config::region_idle`](crate::Config::region_idle) to zero, and each goes when it is released.
 ///
 /// # Errors
