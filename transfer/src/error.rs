@@ -79,6 +79,12 @@ impl TransferError {
         self.0.receipt.as_ref()
     }
 
+    /// The same after this many bytes.
+    pub(crate) fn after(mut self, sent: u64) -> Self {
+        self.0.sent = sent;
+        self
+    }
+
     pub(crate) fn with_receipt(mut self, receipt: Receipt) -> Self {
         self.0.receipt = Some(receipt);
         self

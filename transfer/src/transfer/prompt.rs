@@ -5,9 +5,11 @@
 //! not leave at once goes on by the route, from the byte where this stopped.
 
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
+use bytes::Bytes;
 use ringway_runtime as runtime;
 use ringway_runtime::fs::{File, FileKind, Metadata};
 
@@ -49,7 +51,7 @@ struct Small<'b> {
 }
 
 impl Transfer<'_> {
-    pub(super) fn promptly(&self) -> Prompt {
+    pub(super) fn promptly(&mut self) -> Prompt {
         let started = Instant::now();
         let Some(small) = self.small() else { return Prompt::Begun(Begun::default()) };
         let copied_before = self.sink.stream().zero_copy_copied();
@@ -61,6 +63,11 @@ impl Transfer<'_> {
         let (sent, failure) = match outcome {
             Ok(sent) if sent == small.total() => (sent, None),
             Ok(bytes) => {
+                let range = small.offset..small.offset + small.len;
+                let seen = small.seen;
+                if bytes > 0 {
+                    self.hold_to(range, seen);
+                }
                 return Prompt::Begun(Begun { bytes, sendfile_calls: receipt.sendfile_calls });
             }
             Err(error) => (error.sent(), Some(error)),
@@ -73,6 +80,15 @@ impl Transfer<'_> {
         Prompt::Over(route::concluded(receipt, failure.map_or(Ok(()), Err)))
     }
 
+    /// What has begun is a body of this range of this version of the file, whatever becomes of the file.
+    fn hold_to(&mut self, range: Range<u64>, seen: Metadata) {
+        if let Some(part @ Part::File(..)) = self.source.parts.last_mut()
+            && let Part::File(file, _) = std::mem::replace(part, Part::Bytes(Bytes::new()))
+        {
+            *part = Part::Seen(file, range, seen);
+        }
+    }
+
     /// The body, if there is nothing about it or the transfer that may have to wait.
     fn small(&self) -> Option<Small<'_>> {
         let stream = self.sink.stream();
@@ -81,6 +97,7 @@ impl Transfer<'_> {
             || stream.is_poisoned()
             || self.token.as_ref().is_some_and(CancelToken::is_cancelled)
             || self.limits.check().is_err()
+            || self.source.parts.len() > self.limits.parts_max.min(self.limits.segments_max)
         {
             return None;
         }

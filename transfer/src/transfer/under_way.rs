@@ -108,13 +108,22 @@ impl<'t> Transfer<'t> {
             true => Box::pin(self.source.read_generated()).await,
             false => Ok(()),
         };
-        let prepared = read.and_then(|()| self.prepare(&mut options, &was_file));
+        let seen = match begun.bytes {
+            0 if self.only_as_seen => self.as_seen(),
+            _ => Ok(()),
+        };
+        let prepared = read.and(seen).and_then(|()| self.prepare(&mut options, &was_file));
         let Prepared { body, plan, mut progress, processing } = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 let ended = Some(Ended::Failed);
-                tell(&mut options.report, Progressed { sent: 0, total: 0, scanned: 0, ended });
-                return Err(error);
+                let sent = begun.bytes;
+                tell(&mut options.report, Progressed { sent, total: 0, scanned: 0, ended });
+                if sent > 0 {
+                    // Something that was sent with MORE may wait for what does not come.
+                    self.sink.flush();
+                }
+                return Err(error.after(sent));
             }
         };
         let stream = self.sink.stream();
@@ -146,6 +155,14 @@ impl<'t> Transfer<'t> {
         run.end(outcome, copied_before)
     }
 
+    /// Whether every file that was seen is still so.
+    fn as_seen(&self) -> Result<(), TransferError> {
+        match self.source.changed_since_seen() {
+            Some(change) => Err(TransferError::new(ErrorKind::SourceChanged(Box::new(change)), 0)),
+            None => Ok(()),
+        }
+    }
+
     /// Everything that is decided before the first byte: lengths, facts, plan.
     fn prepare(
         &mut self,
@@ -153,11 +170,6 @@ impl<'t> Transfer<'t> {
         was_file: &[bool],
     ) -> Result<Prepared<'t>, TransferError> {
         let before = |kind| TransferError::new(kind, 0);
-        if self.only_as_seen
-            && let Some(change) = self.source.changed_since_seen()
-        {
-            return Err(before(ErrorKind::SourceChanged(Box::new(change))));
-        }
         let valid = self.limits.check().and_then(|()| options.window_limits.check());
         valid.map_err(|invalid| before(ErrorKind::InvalidLimit(invalid)))?;
         let needed = options.seat.as_ref().and_then(Seat::processor).map(Processor::consistency);
