@@ -38,7 +38,7 @@ pub use under_way::UnderWay;
 /// # Cancel safety
 ///
 /// Dropping the future in the middle is memory-safe. The stream is then poisoned: nothing more can be
-/// sent over it until [`Stream::settle`] has told how many bytes went out. For an exact outcome use
+/// sent over it until [`Stream::settle`](ringway_runtime::net::Stream::settle) has told how many bytes went out. For an exact outcome use
 /// [`Transfer::cancel_token`].
 ///
 /// ```no_run
