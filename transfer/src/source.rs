@@ -181,13 +181,15 @@ fn is_generated(part: &Part) -> bool {
 }
 
 impl Body {
-    /// Looks at every file and fixes the lengths.
+    /// Looks at every file and fixes the lengths. `known` is whether the first quantum is in memory, by
+    /// whoever has asked already.
     pub(crate) fn fix(
         source: Source,
         sink: &SinkFacts,
         wishes: &Wishes,
         limits: &Limits,
         thresholds: &Thresholds,
+        known: Option<Residency>,
     ) -> Result<(Self, Vec<Extent>), TransferError> {
         let mut extents = Vec::with_capacity(source.parts.len());
         let mut body = Self {
@@ -211,7 +213,8 @@ impl Body {
             body.facts.total_bytes = body.facts.total_bytes.saturating_add(extent.len());
         }
         if sink.takes_file_bytes() || wishes.processed {
-            body.facts.residency = body.first_residency(&extents, wishes, limits, thresholds);
+            let ask = || body.first_residency(&extents, wishes, limits, thresholds);
+            body.facts.residency = known.unwrap_or_else(ask);
         }
         Ok((body, extents))
     }

@@ -37,6 +37,8 @@ pub(super) struct Begun {
     /// Bytes of the body that the socket has accepted.
     pub(super) bytes: u64,
     pub(super) sendfile_calls: u64,
+    /// Whether the file is in memory, if that was asked: once is enough.
+    pub(super) residency: Option<Residency>,
 }
 
 /// A body that may go this way: memory, and one range of a file behind it.
@@ -53,7 +55,10 @@ struct Small<'b> {
 impl Transfer<'_> {
     pub(super) fn promptly(&mut self) -> Prompt {
         let started = Instant::now();
-        let Some(small) = self.small() else { return Prompt::Begun(Begun::default()) };
+        let mut residency = None;
+        let Some(small) = self.small(&mut residency) else {
+            return Prompt::Begun(Begun { residency, ..Begun::default() });
+        };
         let copied_before = self.sink.stream().zero_copy_copied();
         let mut receipt = Receipt::new(&small.plan);
         let outcome = match small.plan.route {
@@ -68,7 +73,8 @@ impl Transfer<'_> {
                 if bytes > 0 {
                     self.hold_to(range, seen);
                 }
-                return Prompt::Begun(Begun { bytes, sendfile_calls: receipt.sendfile_calls });
+                let sendfile_calls = receipt.sendfile_calls;
+                return Prompt::Begun(Begun { bytes, sendfile_calls, residency });
             }
             Err(error) => (error.sent(), Some(error)),
         };
@@ -90,7 +96,8 @@ impl Transfer<'_> {
     }
 
     /// The body, if there is nothing about it or the transfer that may have to wait.
-    fn small(&self) -> Option<Small<'_>> {
+    /// What is asked on the way is kept in `residency`.
+    fn small(&self, residency: &mut Option<Residency>) -> Option<Small<'_>> {
         let stream = self.sink.stream();
         if self.options.is_some()
             || self.sink.tls().is_some()
@@ -135,11 +142,9 @@ impl Transfer<'_> {
         };
         let wishes = Wishes { consistency: self.consistency.unwrap_or_default(), ..self.wishes };
         if source::residency_matters(&facts, &wishes, &self.thresholds) {
-            facts.residency = source::residency_of(file.residency_lately(
-                range.start,
-                len,
-                self.limits.residency_age,
-            ));
+            let age = self.limits.residency_age;
+            facts.residency = source::residency_of(file.residency_lately(range.start, len, age));
+            *residency = Some(facts.residency);
         }
         let sink = self.sink.facts();
         let host = self.host(&facts, &sink, &wishes).ok()?;

@@ -15,7 +15,7 @@ use super::{Ended, Options, Progressed, Transfer, tell};
 use crate::error::{ErrorKind, TransferError};
 use crate::pace::{Deadline, Floor};
 use crate::plan::{
-    self, Consistency, Obstacle, Plan, Reason, Route, SinkFacts, SourceFacts, Wishes,
+    self, Consistency, Obstacle, Plan, Reason, Residency, Route, SinkFacts, SourceFacts, Wishes,
 };
 use crate::process::Processor;
 use crate::progress::{Extent, FILE_END_MAX, Progress};
@@ -112,7 +112,8 @@ impl<'t> Transfer<'t> {
             0 if self.only_as_seen => self.as_seen(),
             _ => Ok(()),
         };
-        let prepared = read.and(seen).and_then(|()| self.prepare(&mut options, &was_file));
+        let prepared =
+            read.and(seen).and_then(|()| self.prepare(&mut options, &was_file, begun.residency));
         let Prepared { body, plan, mut progress, processing } = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -168,6 +169,7 @@ impl<'t> Transfer<'t> {
         &mut self,
         options: &mut Options<'t>,
         was_file: &[bool],
+        known: Option<Residency>,
     ) -> Result<Prepared<'t>, TransferError> {
         let before = |kind| TransferError::new(kind, 0);
         let valid = self.limits.check().and_then(|()| options.window_limits.check());
@@ -198,7 +200,7 @@ impl<'t> Transfer<'t> {
         }
         let facts = self.sink.facts();
         let (wishes, limits) = (&self.wishes, &*self.limits);
-        let (body, extents) = Body::fix(source, &facts, wishes, limits, &self.thresholds)?;
+        let (body, extents) = Body::fix(source, &facts, wishes, limits, &self.thresholds, known)?;
         let shown = |part: usize| was_file.get(part).copied().unwrap_or(false);
         let stretches = match &options.seat {
             Some(_) => route::stretches(&extents, shown),
