@@ -195,10 +195,17 @@ fn dropped_after_every_poll_the_stream_goes_on_behind_an_exact_count() {
     let runtime = with_one_buffer();
     for settings in [narrow(), Settings { send_buffer: 16 << 10, ..old() }] {
         let mut halves = 0;
-        for ops in [&[Op::Keep][..], &[Op::Change, Op::Drop, Op::Insert, Op::Double]] {
-            for consistency in BOTH {
-                let script = Script { record: 1000, ops, trailer: true };
-                halves += runtime.block_on(drop_everywhere(&settings, &file, script, consistency));
+        // Where the socket stops is the peer's affair: mostly within a record, not always.
+        for _ in 0..20 {
+            for ops in [&[Op::Keep][..], &[Op::Change, Op::Drop, Op::Insert, Op::Double]] {
+                for consistency in BOTH {
+                    let script = Script { record: 1000, ops, trailer: true };
+                    let dropped = drop_everywhere(&settings, &file, script, consistency);
+                    halves += runtime.block_on(dropped);
+                }
+            }
+            if halves > 0 {
+                break;
             }
         }
         assert!(halves > 0, "no record was ever half sent");
