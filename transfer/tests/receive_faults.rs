@@ -299,6 +299,13 @@ fn a_transfer_dropped_after_any_poll_tears_its_stream_and_leaks_nothing() {
     in_child(name, Duration::from_secs(120), || drop_everywhere(1500));
 }
 
+#[test]
+#[ignore = "lane: torture; run with: cargo test -p ringway --test receive_faults -- --ignored"]
+fn ten_thousand_transfers_dropped_leave_no_byte_to_the_next_one() {
+    let name = "ten_thousand_transfers_dropped_leave_no_byte_to_the_next_one";
+    in_child(name, Duration::from_secs(600), || drop_everywhere(10_000));
+}
+
 fn drop_everywhere(count: u64) {
     let (disk, memory) = (folder(), memory_folder());
     let before = Census::take();

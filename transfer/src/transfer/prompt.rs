@@ -59,7 +59,6 @@ impl Transfer<'_> {
         let Some(small) = self.small(&mut residency) else {
             return Prompt::Begun(Begun { residency, ..Begun::default() });
         };
-        let copied_before = self.sink.stream().zero_copy_copied();
         let mut receipt = Receipt::new(&small.plan);
         let outcome = match small.plan.route {
             Route::Copy => self.copy_now(&small, &mut receipt),
@@ -81,7 +80,6 @@ impl Transfer<'_> {
         receipt.bytes = sent;
         receipt.memory_bytes = sent.min(small.before.len() as u64);
         receipt.file_bytes = sent - receipt.memory_bytes;
-        receipt.zero_copy_copied = self.sink.stream().zero_copy_copied() - copied_before;
         receipt.duration = started.elapsed();
         Prompt::Over(route::concluded(receipt, failure.map_or(Ok(()), Err)))
     }
