@@ -4,6 +4,7 @@
 //! empty socket is waited for by a poll op, which holds neither a thread nor a buffer. So ten
 //! thousand idle connections cost ten thousand slots and no more.
 
+mod corking;
 mod kernel_tls;
 mod listener;
 mod pieces;

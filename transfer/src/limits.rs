@@ -269,13 +269,19 @@ pub struct Thresholds {
     /// and 19.1 by sendfile, 1 MiB 45.0 and 44.4; and it holds no pipe while the peer takes its time.
     pub sendfile_max_bytes: u64,
     /// Memory that precedes at most this many bytes waits for them, so that they share packets; before
-    /// a longer rest it leaves at once. Default 64 KiB.
+    /// a longer rest it leaves at once. Default 1 MiB.
     ///
-    /// Measured over loopback on 6.18, CPU µs per request of the daemon at 256 KiB. With BBR and wrk a
-    /// corked header cost 72 to 99 and one that leaves at once 22 to 27, and `tcp_nopush` does the
-    /// same to nginx (98 to 101 against 20 to 23). With CUBIC and the harness's client corking is the
-    /// better one by a tenth: nginx 18.7 against 20.8. So the default gives up the tenth.
+    /// Measured over loopback with CUBIC on 6.18, the daemon's CPU per request to that of nginx with
+    /// `tcp_nopush`: 256 KiB 1.07 and, corked, 1.00; 1 MiB 1.12 and 1.11.
     pub cork_max_bytes: u64,
+    /// The same where the congestion control paces ([`Stream::is_paced`]), if it is less. Default 64 KiB.
+    ///
+    /// Measured over loopback with BBR on 6.18, CPU µs per request of the daemon at 256 KiB: a corked header
+    /// cost 72 to 99 and one that leaves at once 22 to 27, and `tcp_nopush` does the same to nginx
+    /// (98 to 101 against 20 to 23).
+    ///
+    /// [`Stream::is_paced`]: ringway_runtime::net::Stream::is_paced
+    pub cork_paced_max_bytes: u64,
     /// The smallest pipe that is worth splicing through. Default 64 KiB.
     ///
     /// Measured, CPU seconds per GB: 64 KiB 0.17 against 0.25 to 0.34 copied. A user beyond
@@ -316,7 +322,8 @@ impl Thresholds {
         cold_copy_max_bytes: 16 * KIB,
         gather_max_bytes: 16 * KIB,
         sendfile_max_bytes: MIB,
-        cork_max_bytes: 64 * KIB,
+        cork_max_bytes: MIB,
+        cork_paced_max_bytes: 64 * KIB,
         pipe_min_bytes: 64 * KIB,
         worker_pipe_min_bytes: 256 * KIB,
         reference_min_bytes: 4 * KIB,
@@ -367,6 +374,20 @@ impl Thresholds {
     pub fn with_cork_max_bytes(mut self, bytes: u64) -> Self {
         self.cork_max_bytes = bytes;
         self
+    }
+
+    /// Sets [`cork_paced_max_bytes`](Self::cork_paced_max_bytes).
+    #[must_use]
+    pub fn with_cork_paced_max_bytes(mut self, bytes: u64) -> Self {
+        self.cork_paced_max_bytes = bytes;
+        self
+    }
+
+    /// Whether memory waits for this many bytes behind it; whether the connection is paced is asked only
+    /// where it decides.
+    pub(crate) fn corks(&self, behind: u64, is_paced: impl FnOnce() -> bool) -> bool {
+        let always = self.cork_paced_max_bytes.min(self.cork_max_bytes);
+        behind <= always || (behind <= self.cork_max_bytes && !is_paced())
     }
 
     /// Sets [`pipe_min_bytes`](Self::pipe_min_bytes).
@@ -445,6 +466,16 @@ mod tests {
         let limits = Limits::default();
         assert_eq!(limits.check(), Ok(()));
         assert_eq!(limits.worst_case_bytes(), 2 * 1028 * KIB + 1024 * 24 + 64 * 16);
+    }
+
+    #[test]
+    fn a_long_body_holds_its_header_back_only_where_nothing_paces() {
+        let never_asked = || unreachable!("what it answers would decide nothing");
+        let at = Thresholds::DEFAULT;
+        assert!(at.corks(64 * KIB, never_asked) && !at.corks(MIB + 1, never_asked));
+        assert!(at.corks(MIB, || false) && !at.corks(64 * KIB + 1, || true));
+        let off = at.with_cork_max_bytes(0);
+        assert!(!off.corks(1, never_asked));
     }
 
     #[test]

@@ -167,6 +167,11 @@ pub(super) const SCANS: &[Scan] = &[
     },
 ];
 
-/// Thresholds about receiving, for which this harness has no arms.
-pub(super) const NOT_ASKED: &[&str] =
-    &["receive_copy_max_bytes", "receive_batch_min_bytes", "reserve_min_bytes"];
+/// Thresholds about receiving, for which this harness has no arms, and the one for connections that are
+/// paced, which no connection of this harness is.
+pub(super) const NOT_ASKED: &[&str] = &[
+    "cork_paced_max_bytes",
+    "receive_copy_max_bytes",
+    "receive_batch_min_bytes",
+    "reserve_min_bytes",
+];

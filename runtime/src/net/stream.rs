@@ -372,12 +372,6 @@ impl Stream {
         sent
     }
 
-    /// Sends at once what a send with `more` left waiting, when nothing follows after all: it would
-    /// leave by itself only after 200 ms. On a Unix socket nothing ever waits.
-    pub fn uncork(&self) {
-        socket::uncork(self.as_fd());
-    }
-
     /// Whether sends are in flight in the ring, so that the count of accepted bytes may still grow.
     #[must_use]
     pub fn is_sending(&self) -> bool {

@@ -252,7 +252,9 @@ impl TcpStream {
     ///
     /// `NotFound` if the kernel has none of that name.
     pub fn set_congestion_control(&self, name: &str) -> io::Result<()> {
-        socket::set_congestion_control(self.as_fd(), name)
+        let set = socket::set_congestion_control(self.as_fd(), name);
+        self.stream.flow.forget_paced();
+        set
     }
 
     /// The name of the congestion control.

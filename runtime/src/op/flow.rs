@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::Waker;
 
 /// A transfer out of this stream was dropped in the middle. Nothing more is received until
@@ -42,6 +42,8 @@ pub(crate) struct Flow {
     waiters: Mutex<Vec<Waker>>,
     /// Whether the peer is known to be on this host; asked for once.
     same_host: OnceLock<bool>,
+    /// Whether its congestion control paces; asked for once, and after every change.
+    paced: Mutex<Option<bool>>,
     /// The last receive took all there was: wait before the next one.
     dry: AtomicBool,
     /// Bytes that were taken out of the socket.
@@ -62,6 +64,7 @@ impl Flow {
             copies_anyway: AtomicBool::new(false),
             waiters: Mutex::default(),
             same_host: OnceLock::new(),
+            paced: Mutex::new(None),
             dry: AtomicBool::new(false),
             received: AtomicU64::new(0),
             torn: Mutex::new(None),
@@ -163,6 +166,15 @@ impl Flow {
 
     pub(crate) fn same_host(&self, ask: impl FnOnce() -> bool) -> bool {
         *self.same_host.get_or_init(ask)
+    }
+
+    pub(crate) fn paced(&self, ask: impl FnOnce() -> bool) -> bool {
+        *self.paced.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(ask)
+    }
+
+    /// The congestion control is another one from now on.
+    pub(crate) fn forget_paced(&self) {
+        *self.paced.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     pub(crate) fn is_dry(&self) -> bool {

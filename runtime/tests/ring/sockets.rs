@@ -77,6 +77,22 @@ fn tcp_over_ipv6() {
 }
 
 #[test]
+fn a_connection_knows_whether_its_congestion_control_paces() {
+    on_a_ring(async {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let client = TcpStream::connect(listener.local_address().unwrap()).await.unwrap();
+        // What a kernel has differs, but not this one.
+        client.set_congestion_control("reno").unwrap();
+        assert!(!client.is_paced());
+        if client.set_congestion_control("bbr").is_ok() {
+            assert!(client.is_paced(), "it is asked again after a change");
+        }
+        let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(!UnixStream::from_std(one).unwrap().is_paced());
+    });
+}
+
+#[test]
 fn unix_streams() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");

@@ -79,7 +79,7 @@ pub(super) async fn send_memory(
     let len = len.min(allowed);
     // Before a long body it goes out at once: see `Thresholds::cork_max_bytes`.
     let more = run.progress.more_after(len)
-        && run.progress.remaining() - len <= run.thresholds.cork_max_bytes;
+        && run.thresholds.corks(run.progress.remaining() - len, || run.stream.is_paced());
     let from = usize::try_from(start).unwrap_or(usize::MAX);
     let to = from.saturating_add(usize::try_from(len).unwrap_or(usize::MAX));
     let bytes = run.body.memory(part);

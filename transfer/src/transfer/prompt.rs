@@ -187,7 +187,7 @@ impl Transfer<'_> {
             return Err(changed(receipt));
         }
         if before > 0 {
-            let more = small.len <= self.thresholds.cork_max_bytes;
+            let more = self.thresholds.corks(small.len, || stream.is_paced());
             match stream.try_send(&[IoSlice::new(small.before)], more) {
                 Ok(sent) if sent as u64 == before => {}
                 Ok(sent) => return Ok(sent as u64),

@@ -361,7 +361,7 @@ fn is_poison(error: &io::Error) -> bool {
 /// Whether to let the last packet wait for what follows: for a short rest of the same window only. What
 /// comes after the window is not known, and may be nothing.
 pub(super) fn corks(run: &Run<'_>, behind: u64) -> bool {
-    (1..=run.thresholds.cork_max_bytes).contains(&behind)
+    behind > 0 && run.thresholds.corks(behind, || run.stream.is_paced())
 }
 
 pub(super) fn misstep(run: &Run<'_>, _: Beyond, n: u64) -> TransferError {
