@@ -4,6 +4,7 @@
 //! empty socket is waited for by a poll op, which holds neither a thread nor a buffer. So ten
 //! thousand idle connections cost ten thousand slots and no more.
 
+mod arrivals;
 mod corking;
 mod kernel_tls;
 mod listener;
@@ -15,6 +16,7 @@ mod tcp;
 mod unix;
 
 pub use crate::op::Torn;
+pub use arrivals::Arrivals;
 pub use listener::ListenOptions;
 pub use pieces::Piece;
 pub use sending::Sending;

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use ringway::CancelToken;
+use ringway::runtime::net::Arrivals;
 use ringway::runtime::yield_now;
 
 use super::desk::{Desk, Incoming};
@@ -37,11 +38,25 @@ const LINGER_BYTES_MAX: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) struct Link<W> {
     pub(crate) stream: W,
+    /// What comes on it between requests.
+    pub(crate) arrivals: Arrivals,
     /// Known only where the log asks for it.
     pub(crate) peer: Option<SocketAddr>,
     /// Who it is by its certificate.
     pub(crate) user: Option<Box<str>>,
     pub(crate) seat: Seat,
+}
+
+impl<W: Wire> Link<W> {
+    pub(crate) fn new(
+        stream: W,
+        peer: Option<SocketAddr>,
+        user: Option<Box<str>>,
+        seat: Seat,
+    ) -> Self {
+        let arrivals = stream.tcp().arrivals();
+        Self { stream, arrivals, peer, user, seat }
+    }
 }
 
 /// What becomes of a connection after a conversation.
@@ -125,7 +140,7 @@ fn complain<W: Wire>(server: &Server, link: &Link<W>, error: &io::Error) {
 /// Waits for the first byte of a request; an error of the connection is `None`.
 async fn idle<W: Wire>(server: &Server, link: &mut Link<W>) -> Result<(), Option<Interrupt>> {
     link.seat.allow_until(Instant::now() + server.times.idle);
-    link.seat.wait_idle(link.stream.wait_readable()).await?.map_err(|_| None)
+    link.seat.wait_idle(link.stream.wait_readable(&mut link.arrivals)).await?.map_err(|_| None)
 }
 
 /// Answers what has been received, and what follows, until nothing is unread.
@@ -173,6 +188,8 @@ async fn converse_until<W: Wire>(
                     let order = receive::Order::of(&request, server, uploads, certified, began);
                     drop(request);
                     incoming.consume(consumed);
+                    // The body goes past those of before: nobody is to be told of each piece of it.
+                    link.arrivals = link.stream.tcp().arrivals();
                     let desk = (&mut *incoming, &mut *reply);
                     let answering = receive::answer(server, uploads, link, desk, token, order);
                     match Box::pin(answering).await {
@@ -221,7 +238,10 @@ async fn more<W: Wire>(
         match incoming.receive(&mut link.stream, server.head_limits.head_bytes_max) {
             Ok(received) => return Ok(received),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                link.seat.wait(link.stream.wait_readable()).await?.map_err(|_| None)?;
+                link.seat
+                    .wait(link.stream.wait_readable(&mut link.arrivals))
+                    .await?
+                    .map_err(|_| None)?;
             }
             Err(error) => {
                 complain(server, link, &error);
@@ -265,7 +285,10 @@ async fn linger<W: Wire>(link: &mut Link<W>, incoming: &mut Incoming) {
             Ok(0) => return,
             Ok(received) => left = left.saturating_sub(received),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if !matches!(link.seat.wait(link.stream.wait_readable()).await, Ok(Ok(()))) {
+                if !matches!(
+                    link.seat.wait(link.stream.wait_readable(&mut link.arrivals)).await,
+                    Ok(Ok(()))
+                ) {
                     return;
                 }
             }

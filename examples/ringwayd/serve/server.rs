@@ -220,7 +220,7 @@ async fn accept(
             drop(spawn(tls::greet(server, Arc::clone(certificates), stream, seat)));
         } else {
             let peer = if logged { stream.peer_address().ok() } else { None };
-            drop(spawn(connection::run(server, Link { stream, peer, user: None, seat })));
+            drop(spawn(connection::run(server, Link::new(stream, peer, None, seat))));
         }
         in_a_row += 1;
         if in_a_row == ACCEPTED_IN_A_ROW_MAX {

@@ -143,7 +143,7 @@ pub(crate) async fn greet(
     match shaken {
         Ok(Ok(stream)) => {
             let user = stream.certificate().map(fingerprint);
-            connection::run(server, Link { stream, peer, user, seat }).await;
+            connection::run(server, Link::new(stream, peer, user, seat)).await;
         }
         Ok(Err(error)) => server.complaints.borrow_mut().tell(peer, "no TLS with", &error),
         // The daemon ends.

@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSlice};
 
-use ringway::runtime::net::{Half, TcpStream};
+use ringway::runtime::net::{Arrivals, Half, TcpStream};
 use ringway::tls::{TlsError, TlsErrorKind, TlsStream};
 use ringway::{Origin, Sink};
 
@@ -27,8 +27,8 @@ pub(crate) trait Wire: Sink + Sized {
     /// Receives what is there; 0 at the end of the stream, `WouldBlock` if nothing is.
     fn try_receive(&mut self, into: &mut [u8]) -> io::Result<usize>;
 
-    /// Waits until something has come.
-    async fn wait_readable(&mut self) -> io::Result<()>;
+    /// Waits until something has come; `arrivals` are those of the connection below.
+    async fn wait_readable(&mut self, arrivals: &mut Arrivals) -> io::Result<()>;
 
     /// Takes bytes to be sent; `WouldBlock` if it takes none.
     fn try_take(&mut self, bytes: &[u8]) -> io::Result<usize>;
@@ -65,8 +65,8 @@ impl Wire for TcpStream {
         self.try_recv(into)
     }
 
-    async fn wait_readable(&mut self) -> io::Result<()> {
-        self.readable().await
+    async fn wait_readable(&mut self, arrivals: &mut Arrivals) -> io::Result<()> {
+        arrivals.next().await
     }
 
     #[inline]
@@ -108,7 +108,8 @@ impl Wire for TlsStream {
         self.try_read(into)
     }
 
-    async fn wait_readable(&mut self) -> io::Result<()> {
+    /// What has come may be half a record, and what is not received may be opened already.
+    async fn wait_readable(&mut self, _arrivals: &mut Arrivals) -> io::Result<()> {
         self.readable().await
     }
 

@@ -8,7 +8,8 @@
 //!
 //! The submission waits in the outbox until the driver puts it into the ring. The kernel answers
 //! with one completion, or with several: a zero-copy send tells first how many bytes it took, and
-//! later that it no longer needs the buffer. Each completion is recorded in the slot, together with
+//! later that it no longer needs the buffer, and a poll that stands tells of each event, until it is
+//! cancelled. Each completion is recorded in the slot, together with
 //! its [`Effect`] on the things that outlive the op (a socket's count of accepted bytes, what lies
 //! in a pipe, a descriptor that was made). The last one makes the slot *terminal*. The future is
 //! woken at the first result and takes what the slot held if the slot is terminal, or leaves it
@@ -235,6 +236,8 @@ pub(crate) struct Outcome {
     pub(crate) held: Held,
     /// The descriptor that the op made.
     pub(crate) opened: Option<OwnedFd>,
+    /// The op stands, and brings another result: the future can be awaited again.
+    pub(crate) more: bool,
 }
 
 /// The future of one op. Dropping it makes the op an orphan; see the module's text.
@@ -293,7 +296,7 @@ impl Future for Op {
             let held = std::mem::take(&mut order.held);
             self.state = State::Done;
             let result = Err(io::Error::from_raw_os_error(libc::ECANCELED));
-            return Poll::Ready(Outcome { result, held, opened: None });
+            return Poll::Ready(Outcome { result, held, opened: None, more: false });
         }
         if !self.admit() {
             let Self { port, state } = &mut *self;
@@ -309,10 +312,12 @@ impl Future for Op {
                 result: Err(io::Error::other("an op was polled after it had completed")),
                 held: Held::default(),
                 opened: None,
+                more: false,
             });
         };
         let answer = self.port.table.borrow_mut().take(key, context.waker());
         match answer {
+            Ok(outcome) if outcome.more => Poll::Ready(outcome),
             Ok(outcome) => {
                 self.state = State::Done;
                 if sabotaged(Sabotage::PlaceHeldUntilPolled) {

@@ -55,6 +55,8 @@ struct Slot {
     abandoned: bool,
     /// The result was taken while the kernel still needed what the slot holds.
     taken: bool,
+    /// Another completion comes for each event, and the future takes one result after another.
+    standing: bool,
     waker: Option<Waker>,
 }
 
@@ -95,6 +97,7 @@ impl Table {
             terminal: false,
             abandoned: false,
             taken: false,
+            standing: sqe.is_standing(),
             waker: None,
         };
         let index = u32::try_from(self.slots.insert(slot)).unwrap_or(u32::MAX);
@@ -136,8 +139,15 @@ impl Table {
                 slot.opened = Some(unsafe { OwnedFd::from_raw_fd(cqe.result) });
             }
             after.wakers.extend(slot.waker.take());
+        } else if let (true, Some(before)) = (slot.standing && cqe.result >= 0, slot.result) {
+            // Nobody has looked since the last one: the events of both.
+            slot.result = Some(before | cqe.result);
         }
-        let retired = if cqe.more { slot.completions_left.min(1) } else { slot.completions_left };
+        let retired = match cqe.more {
+            true if slot.standing => 0,
+            true => slot.completions_left.min(1),
+            false => slot.completions_left,
+        };
         slot.completions_left -= retired;
         slot.terminal = !cqe.more;
         let copied = cqe.notification && cqe.result == NOTIFICATION_COPIED;
@@ -170,11 +180,15 @@ impl Table {
         let result = u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
         if slot.terminal {
             let slot = self.slots.remove(key.place());
-            return Ok(Outcome { result, held: slot.held, opened: slot.opened });
+            return Ok(Outcome { result, held: slot.held, opened: slot.opened, more: false });
+        }
+        if slot.standing {
+            slot.result = None;
+            return Ok(Outcome { result, held: Held::default(), opened: None, more: true });
         }
         slot.abandoned = true;
         slot.taken = true;
-        Ok(Outcome { result, held: Held::default(), opened: slot.opened.take() })
+        Ok(Outcome { result, held: Held::default(), opened: slot.opened.take(), more: false })
     }
 
     /// The future was dropped. Gives back what the slot held if nothing is in flight any more, and
@@ -232,6 +246,28 @@ mod tests {
         assert!(news.terminal && news.copied && !news.orphan);
         after.settle();
         assert_eq!(Arc::strong_count(&file), 1);
+    }
+
+    #[test]
+    fn a_poll_that_stands_brings_one_result_after_another() {
+        let mut table = Table::default();
+        let mut after = Aftermath::default();
+        let key = table.insert(Held::default(), Effect::None, &Sqe::standing_poll(0, 1));
+        let event = |result| Cqe { more: true, ..cqe(key, result) };
+        assert!(table.take(key, Waker::noop()).is_err());
+        for result in [1, 0x2000] {
+            let news = table.record(event(result), &mut after).unwrap();
+            assert_eq!((news.completions_retired, news.terminal), (0, false));
+        }
+        let outcome = table.take(key, Waker::noop()).ok().unwrap();
+        assert!(outcome.more && outcome.result.unwrap() == 0x2001, "the events of both");
+        assert!(table.take(key, Waker::noop()).is_err(), "each is told once");
+        table.record(event(1), &mut after).unwrap();
+        let news = table.record(cqe(key, -libc::ECANCELED), &mut after).unwrap();
+        assert_eq!((news.completions_retired, news.terminal), (1, true));
+        let outcome = table.take(key, Waker::noop()).ok().unwrap();
+        assert!(!outcome.more && outcome.result.unwrap() == 1, "what came before its end");
+        assert!(!table.is_in_flight(key));
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(crate) const LENGTH_MAX: u32 = 0x7fff_f000;
 pub(crate) const READABLE: u32 = 1;
 /// `POLLOUT`: there is room to write.
 pub(crate) const WRITABLE: u32 = 4;
+/// `POLLRDHUP`: the peer sends nothing more.
+pub(crate) const FINISHED: u32 = 0x2000;
 
 /// Never a signal, and never a wait with the buffer in hand: a full socket answers `EAGAIN`.
 const MSG_FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
@@ -29,11 +31,12 @@ pub(crate) struct Sqe {
     entry: squeue::Entry,
     name: &'static str,
     completions_max: u32,
+    is_standing: bool,
 }
 
 impl Sqe {
     fn new(name: &'static str, entry: squeue::Entry) -> Self {
-        Self { entry, name, completions_max: 1 }
+        Self { entry, name, completions_max: 1, is_standing: false }
     }
 
     pub(super) fn entry(&self) -> &squeue::Entry {
@@ -48,6 +51,11 @@ impl Sqe {
         self.completions_max
     }
 
+    /// Whether it goes on after its first completion, and posts another one for each event.
+    pub(crate) fn is_standing(&self) -> bool {
+        self.is_standing
+    }
+
     /// The tag that comes back with each completion.
     pub(crate) fn set_user_data(&mut self, user_data: u64) {
         self.entry.set_user_data(user_data);
@@ -56,6 +64,14 @@ impl Sqe {
     /// Waits until the descriptor is ready for any of `events` (`POLLIN`, `POLLOUT`, …).
     pub(crate) fn poll(fd: RawFd, events: u32) -> Self {
         Self::new("poll", opcode::PollAdd::new(Fd(fd), events).build())
+    }
+
+    /// Tells each time when the descriptor becomes ready for any of `events`, until it is cancelled: a
+    /// multishot poll, io_uring_prep_poll_multishot(3). It counts as one completion, because what has
+    /// happened between two enters is one.
+    pub(crate) fn standing_poll(fd: RawFd, events: u32) -> Self {
+        let entry = opcode::PollAdd::new(Fd(fd), events).multi(true).build();
+        Self { is_standing: true, ..Self::new("poll", entry) }
     }
 
     /// Asks for the cancellation of the op that carries `target` as its tag.
