@@ -1,6 +1,7 @@
 //! Accepting connections, and what to do when descriptors run out.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +68,7 @@ impl Default for ListenOptions {
 /// A connection that went away while it waited is skipped. When descriptors or memory have run out,
 /// accepting pauses and goes on by itself: the connection waits in the backlog, and there is neither
 /// a spinning loop nor a flood of log lines.
-pub(super) async fn accept(listener: &Arc<OwnedFd>) -> io::Result<OwnedFd> {
+pub(super) async fn accept(listener: &Arc<OwnedFd>) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     let local = local::current()?;
     let mut warned = false;
     let mut failures = 0;

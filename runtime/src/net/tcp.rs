@@ -64,8 +64,26 @@ impl TcpListener {
     ///
     /// No connection is lost: it stays in the backlog.
     pub async fn accept(&self) -> io::Result<TcpStream> {
-        let socket = listener::accept(&self.socket).await?;
-        Ok(TcpStream { stream: Stream::new(socket) })
+        Ok(self.accept_from().await?.0)
+    }
+
+    /// Accepts a connection and tells the address of the other end, which a connection that was reset
+    /// meanwhile does not tell any more.
+    ///
+    /// # Errors
+    ///
+    /// As for [`accept`](Self::accept).
+    ///
+    /// # Cancel safety
+    ///
+    /// No connection is lost: it stays in the backlog.
+    pub async fn accept_from(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        loop {
+            // Every connection over TCP has a peer; one without has gone away while it waited.
+            if let (socket, Some(peer)) = listener::accept(&self.socket).await? {
+                return Ok((TcpStream { stream: Stream::new(socket) }, peer));
+            }
+        }
     }
 
     /// The address that is listened on.

@@ -39,7 +39,7 @@ impl UnixListener {
     ///
     /// No connection is lost.
     pub async fn accept(&self) -> io::Result<UnixStream> {
-        let socket = listener::accept(&self.socket).await?;
+        let (socket, _unnamed) = listener::accept(&self.socket).await?;
         Ok(UnixStream { stream: Stream::new(socket) })
     }
 

@@ -42,9 +42,11 @@ pub(crate) fn listen(fd: BorrowedFd<'_>, backlog: u32) -> io::Result<()> {
     retry(|| rustix::net::listen(fd, backlog))
 }
 
-/// Accepts a connection if one is waiting.
-pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    retry(|| rustix::net::accept_with(fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK))
+/// Accepts a connection if one is waiting, and tells whose it is where the socket is an internet one.
+pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (connection, peer) = retry(|| rustix::net::acceptfrom_with(fd, flags))?;
+    Ok((connection, peer.and_then(|peer| internet(peer).ok())))
 }
 
 /// Begins to connect; `true` if that is done already, `false` if the socket becomes writable later.
