@@ -40,7 +40,7 @@ fn unreadable(file: &Path, what: &str, option: &str, error: &pem::Error) -> anyh
         }
         pem::Error::Io(error) => anyhow!("the {what} in {file} cannot be read: {error}"),
         pem::Error::NoItemsFound => {
-            anyhow!("there is no {what} in {file}: {option} takes a PEM file")
+            anyhow!("there is no {what} in {file}: {option} takes a PEM file, not encrypted")
         }
         error => anyhow!("the {what} in {file} is no good PEM: {error:?}"),
     }

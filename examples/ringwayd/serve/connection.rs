@@ -40,22 +40,18 @@ pub(crate) struct Link<W> {
     pub(crate) stream: W,
     /// What comes on it between requests.
     pub(crate) arrivals: Arrivals,
-    /// Known only where the log asks for it.
-    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) peer: SocketAddr,
     /// Who it is by its certificate.
     pub(crate) user: Option<Box<str>>,
     pub(crate) seat: Seat,
+    /// The protocol under HTTP was broken, and that was told.
+    pub(super) is_broken: bool,
 }
 
 impl<W: Wire> Link<W> {
-    pub(crate) fn new(
-        stream: W,
-        peer: Option<SocketAddr>,
-        user: Option<Box<str>>,
-        seat: Seat,
-    ) -> Self {
+    pub(crate) fn new(stream: W, peer: SocketAddr, user: Option<Box<str>>, seat: Seat) -> Self {
         let arrivals = stream.tcp().arrivals();
-        Self { stream, arrivals, peer, user, seat }
+        Self { stream, arrivals, peer, user, seat, is_broken: false }
     }
 }
 
@@ -90,7 +86,7 @@ pub(crate) async fn run<W: Wire>(server: Rc<Server>, mut link: Link<W>) {
             Ok(_) => converse(&server, &mut link, &mut desk).await,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => After::Idle,
             Err(error) => {
-                complain(&server, &link, &error);
+                complain(&server, &mut link, &error);
                 break;
             }
         };
@@ -112,9 +108,14 @@ pub(crate) async fn run<W: Wire>(server: Rc<Server>, mut link: Link<W>) {
                 break;
             }
             After::Linger => {
-                Box::pin(linger(&mut link, &mut desk.incoming)).await;
+                Box::pin(linger(&server, &mut link, &mut desk.incoming)).await;
                 server.desks.take_back(desk);
                 return;
+            }
+            // A reset would overtake the alert, and the missing end tells of the truncation.
+            After::Reset if link.is_broken => {
+                server.desks.take_back(desk);
+                break;
             }
             After::Reset => {
                 _ = link.stream.tcp().set_linger(Some(Duration::ZERO));
@@ -126,14 +127,36 @@ pub(crate) async fn run<W: Wire>(server: Rc<Server>, mut link: Link<W>) {
     if W::SAYS_ITS_END {
         link.seat.allow_until(Instant::now() + LINGER);
         // Whoever does not take it in time sees a truncation, and has every answer all the same.
-        _ = Box::pin(link.seat.wait(link.stream.finish())).await;
+        let told = Box::pin(link.seat.wait(link.stream.finish())).await;
+        if link.is_broken && matches!(told, Ok(Ok(()))) {
+            Box::pin(discard(&mut link)).await;
+        }
     }
 }
 
-/// Tells who has broken the protocol under HTTP, and how; a connection that just broke is no news.
-fn complain<W: Wire>(server: &Server, link: &Link<W>, error: &io::Error) {
-    if let Some(breach) = W::breach(error) {
+/// Tells who has broken the protocol under HTTP, and how, once; a connection that just broke is no news.
+pub(super) fn complain<W: Wire>(server: &Server, link: &mut Link<W>, error: &io::Error) {
+    if let (Some(breach), false) = (W::breach(error), link.is_broken) {
+        link.is_broken = true;
         server.complaints.borrow_mut().tell(link.peer, "TLS was ended with", breach);
+    }
+}
+
+/// Throws away what a client still sends that has broken the protocol: closing a socket with unread bytes
+/// resets it, and the reset would overtake the alert.
+async fn discard<W: Wire>(link: &mut Link<W>) {
+    let (mut left, mut scratch) = (LINGER_BYTES_MAX, [0; 4096]);
+    while left > 0 {
+        match link.stream.tcp().try_recv(&mut scratch) {
+            Ok(0) => return,
+            Ok(received) => left = left.saturating_sub(received),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if !matches!(link.seat.wait(link.stream.tcp().readable()).await, Ok(Ok(()))) {
+                    return;
+                }
+            }
+            Err(_) => return,
+        }
     }
 }
 
@@ -273,7 +296,7 @@ async fn drain<W: Wire>(
 }
 
 /// Ends the answers, and reads what the client still sends until it has seen that.
-async fn linger<W: Wire>(link: &mut Link<W>, incoming: &mut Incoming) {
+async fn linger<W: Wire>(server: &Server, link: &mut Link<W>, incoming: &mut Incoming) {
     link.seat.allow_until(Instant::now() + LINGER);
     if !matches!(link.seat.wait(link.stream.finish()).await, Ok(Ok(()))) {
         return;
@@ -292,7 +315,7 @@ async fn linger<W: Wire>(link: &mut Link<W>, incoming: &mut Incoming) {
                     return;
                 }
             }
-            Err(_) => return,
+            Err(error) => return complain(server, link, &error),
         }
     }
 }

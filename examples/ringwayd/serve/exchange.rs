@@ -1,5 +1,6 @@
 //! One request and its answer, sent and written into the log.
 
+use std::error::Error;
 use std::fmt::{self, Write};
 use std::io;
 use std::rc::Rc;
@@ -11,7 +12,7 @@ use ringway::{CancelToken, Mode, Parts, Receipt, Received, Route, TransferError,
 
 use super::admin::{Answered, Uploaded};
 use super::cache::{Located, Looking, OpenFile};
-use super::connection::Link;
+use super::connection::{Link, complain};
 use super::server::Server;
 use super::wire::Wire;
 use crate::access_log::{Entry, RequestLine};
@@ -205,8 +206,11 @@ impl Exchange<'_, '_> {
         match transfer.await {
             Ok(receipt) => Sent { bytes: receipt.bytes, receipt: Some(receipt), failure: None },
             Err(error) => {
+                if let Some(below) = error.source().and_then(|source| source.downcast_ref()) {
+                    complain(self.server, link, below);
+                }
                 let failure = Failure {
-                    word: word(&error),
+                    word: if link.is_broken { "tls-broken" } else { word(&error) },
                     can_be_told: can_be_told(&error),
                     outdated: matches!(error.kind(), ErrorKind::SourceChanged(_)),
                 };
@@ -274,7 +278,10 @@ pub(super) async fn send_all<W: Wire>(server: &Server, link: &mut Link<W>, bytes
                     Err(_) => return failed(sent, "peer-timed-out"),
                 }
             }
-            Err(_) => return failed(sent, "peer-closed"),
+            Err(error) => {
+                complain(server, link, &error);
+                return failed(sent, "peer-closed");
+            }
         }
     }
     Sent { bytes: sent as u64, receipt: None, failure: None }
@@ -343,7 +350,7 @@ pub(super) fn record_upload<W>(
     }
     log.borrow_mut().record(&Entry {
         at: SystemTime::now(),
-        peer: link.peer,
+        peer: Some(link.peer),
         user: link.user.as_deref(),
         request: Some(RequestLine {
             method: &caption.method,
@@ -383,7 +390,7 @@ fn record<W>(
     let reason = sent.receipt.as_ref().map_or(String::new(), reason);
     log.borrow_mut().record(&Entry {
         at: SystemTime::now(),
-        peer: link.peer,
+        peer: Some(link.peer),
         user: link.user.as_deref(),
         request: about.line,
         status: status.code(),
@@ -447,7 +454,7 @@ fn word(error: &TransferError) -> &'static str {
     match error.kind() {
         ErrorKind::Truncated(_) | ErrorKind::InvalidRange { .. } => "truncated",
         ErrorKind::SourceChanged(_) => "file-changed",
-        ErrorKind::PeerClosed { .. } => "peer-closed",
+        ErrorKind::PeerClosed { .. } | ErrorKind::Tls { blame: Blame::Peer } => "peer-closed",
         ErrorKind::PeerTimedOut { .. } | ErrorKind::PeerTooSlow(_) => "peer-timed-out",
         ErrorKind::PeerUnreachable { .. } => "peer-unreachable",
         ErrorKind::Cancelled => "cancelled",
@@ -459,6 +466,7 @@ fn word(error: &TransferError) -> &'static str {
 
 /// Whether the client has seen nothing and is still there.
 fn can_be_told(error: &TransferError) -> bool {
-    let ours = error.blame() != Blame::Peer && !matches!(error.kind(), ErrorKind::Cancelled);
+    let is_over = matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Tls { .. });
+    let ours = error.blame() != Blame::Peer && !is_over;
     ours && error.sent() == 0
 }

@@ -9,6 +9,7 @@
 //! | `connection` | one client, from its first byte to its last |
 //! | `wire` | what a connection needs of a stream, plain or encrypted |
 //! | `tls` | certificates, and the handshake before a connection |
+//! | `validity` | whether a certificate has expired |
 //! | `self_signed` | a certificate for development |
 //! | `exchange` | one request and its answer |
 //! | `desk` | the buffers of a request that is being read or answered |
@@ -30,6 +31,7 @@ pub(crate) mod self_signed;
 mod server;
 mod stop;
 mod tls;
+mod validity;
 mod wire;
 
 use std::net::SocketAddr;

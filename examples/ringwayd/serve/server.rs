@@ -200,13 +200,12 @@ async fn accept(
     certificates: Option<Arc<Certificates>>,
     stop: Arc<Stop>,
 ) -> io::Result<()> {
-    let logged = server.log.is_some();
     let seats = Rc::clone(&server.seats);
     let mut in_a_row = 0;
     loop {
-        let stream = match seats.unless_stopping(listener.accept()).await {
+        let (stream, peer) = match seats.unless_stopping(listener.accept_from()).await {
             None => return Ok(()),
-            Some(Ok(stream)) => stream,
+            Some(Ok(accepted)) => accepted,
             Some(Err(error)) => {
                 // Without this listener the daemon is not what it was started as.
                 stop.begin();
@@ -217,9 +216,8 @@ async fn accept(
         let Some(seat) = seats.unless_stopping(seats.take()).await else { return Ok(()) };
         let server = Rc::clone(&server);
         if let Some(certificates) = &certificates {
-            drop(spawn(tls::greet(server, Arc::clone(certificates), stream, seat)));
+            drop(spawn(tls::greet(server, Arc::clone(certificates), (stream, peer), seat)));
         } else {
-            let peer = if logged { stream.peer_address().ok() } else { None };
             drop(spawn(connection::run(server, Link::new(stream, peer, None, seat))));
         }
         in_a_row += 1;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use ringway::runtime::net::TcpStream;
 use ringway::runtime::signal::{Kind, Signals};
 use ringway::tls::rustls::crypto::CryptoProvider;
@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 use super::connection::{self, Link};
 use super::seats::Seat;
 use super::server::Server;
+use super::validity;
 use super::wire::Wire;
 use crate::cli::ClientAuth;
 use crate::pem;
@@ -55,7 +56,11 @@ impl Certificates {
         handshake_timeout: Duration,
     ) -> anyhow::Result<Arc<Certificates>> {
         let limits = TlsLimits::default().with_handshake_timeout(handshake_timeout);
-        let acceptor = acceptor(&files, &limits)?;
+        let (acceptor, invalid) = acceptor(&files, &limits)?;
+        if let Some(invalid) = invalid {
+            // Perhaps it is the clock of this host that is wrong, and there is no other certificate.
+            eprintln!("ringwayd: {invalid}: clients refuse it; renew it, then send SIGHUP");
+        }
         Ok(Arc::new(Certificates { files, limits, current: Mutex::new(acceptor) }))
     }
 
@@ -63,7 +68,11 @@ impl Certificates {
     pub(crate) async fn reread(self: Arc<Self>, mut signals: Signals) {
         while signals.recv().await.is_ok() {
             let file = self.files.certificate.display();
-            match acceptor(&self.files, &self.limits) {
+            let read = acceptor(&self.files, &self.limits);
+            match read.and_then(|(acceptor, invalid)| match invalid {
+                None => Ok(acceptor),
+                Some(invalid) => bail!("{invalid}: put a valid one there, then send SIGHUP again"),
+            }) {
                 Ok(acceptor) => {
                     *self.current.lock().unwrap_or_else(PoisonError::into_inner) = acceptor;
                     eprintln!("ringwayd: the certificate in {file} was read again");
@@ -85,10 +94,13 @@ pub(crate) fn changed() -> std::io::Result<Signals> {
     Signals::new(&[Kind::HangUp])
 }
 
-fn acceptor(files: &Files, limits: &TlsLimits) -> anyhow::Result<TlsAcceptor> {
+/// Also tells which certificate is not valid now, and why.
+fn acceptor(files: &Files, limits: &TlsLimits) -> anyhow::Result<(TlsAcceptor, Option<String>)> {
     let Files { certificate, key, clients } = files;
     let (chain, own_key) = (pem::chain(certificate, "--cert")?, pem::key(key)?);
     let provider = Arc::new(crypto_provider());
+    let invalid = validity::why_not(&chain, &provider)
+        .map(|why| format!("the certificate in {} {why}", certificate.display()));
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(rustls::DEFAULT_VERSIONS)
         .context("TLS 1.2 and 1.3 cannot be had")?;
@@ -100,13 +112,22 @@ fn acceptor(files: &Files, limits: &TlsLimits) -> anyhow::Result<TlsAcceptor> {
     };
     let mut config = builder.with_single_cert(chain, own_key).map_err(|error| {
         let (certificate, key) = (certificate.display(), key.display());
-        anyhow!("the certificate in {certificate} and the key in {key} cannot be used: {error}")
+        match error {
+            rustls::Error::InconsistentKeys(_) => anyhow!(
+                "the key in {key} does not belong to the certificate in {certificate}: name the key \
+                 that it was made for with --key, and if the file holds a chain, put the server's own \
+                 certificate first"
+            ),
+            error => anyhow!(
+                "the certificate in {certificate} and the key in {key} cannot be used: {error}"
+            ),
+        }
     })?;
     // `curl -0` offers the older one and nothing else.
     config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     // Tickets of before are worth nothing after: a client that resumes is not asked again.
     config.ticketer = Ticketer::new().context("no session tickets can be made")?;
-    Ok(TlsAcceptor::new(Arc::new(config)).with_limits(limits.clone()))
+    Ok((TlsAcceptor::new(Arc::new(config)).with_limits(limits.clone()), invalid))
 }
 
 fn client_verifier(
@@ -131,10 +152,9 @@ fn client_verifier(
 pub(crate) async fn greet(
     server: Rc<Server>,
     certificates: Arc<Certificates>,
-    stream: TcpStream,
+    (stream, peer): (TcpStream, SocketAddr),
     seat: Seat,
 ) {
-    let peer = stream.peer_address().ok();
     let acceptor = certificates.acceptor();
     // The handshake has a limit of its own, which is to be told first.
     seat.allow_until(Instant::now() + server.times.head + SPAN);
@@ -181,20 +201,14 @@ impl Complaints {
     }
 
     /// Tells what it came to with whom, and why.
-    pub(crate) fn tell(
-        &mut self,
-        peer: Option<SocketAddr>,
-        what: &str,
-        error: &dyn std::fmt::Display,
-    ) {
+    pub(crate) fn tell(&mut self, peer: SocketAddr, what: &str, error: &dyn std::fmt::Display) {
         self.look(Instant::now());
         if self.told == TOLD_MAX {
             self.withheld += 1;
             return;
         }
         self.told += 1;
-        let who = peer.map_or_else(|| "a client that is gone".to_owned(), |peer| peer.to_string());
-        eprintln!("ringwayd: {what} {who}: {error}");
+        eprintln!("ringwayd: {what} {peer}: {error}");
     }
 
     /// Tells what was withheld, when its time has come.
@@ -217,8 +231,9 @@ mod tests {
     fn a_flood_of_failures_is_a_few_lines() {
         let complaints = Complaints::new();
         let mut complaints = complaints.borrow_mut();
+        let peer = SocketAddr::from(([192, 0, 2, 1], 40_000));
         for _ in 0..1000 {
-            complaints.tell(None, "no TLS with", &"no reason");
+            complaints.tell(peer, "no TLS with", &"no reason");
         }
         assert_eq!((complaints.told, complaints.withheld), (TOLD_MAX, 990));
         let later = complaints.since + SPAN;

@@ -122,7 +122,10 @@ impl Wire for TlsStream {
         // Just leaving is no breach: many clients do.
         let is_breach = matches!(
             error.kind(),
-            TlsErrorKind::BadRecord | TlsErrorKind::Broken(_) | TlsErrorKind::AlertReceived(_)
+            TlsErrorKind::BadRecord
+                | TlsErrorKind::Broken(_)
+                | TlsErrorKind::Misbehaved(_)
+                | TlsErrorKind::AlertReceived(_)
         );
         is_breach.then_some(error)
     }

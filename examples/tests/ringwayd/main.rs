@@ -25,6 +25,8 @@ mod secure;
 mod stopping;
 mod thresholds;
 mod tls;
+mod tls_broken;
+mod tls_refused;
 mod uploads;
 mod uploads_curl;
 mod uploads_killed;

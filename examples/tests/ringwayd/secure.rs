@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use ringway::tls::crypto_provider;
 use ringway::tls::rustls::client::Resumption;
 use ringway::tls::rustls::pki_types::pem::PemObject;
@@ -15,11 +16,19 @@ use crate::daemon::{Daemon, PATIENCE, Root};
 
 /// A certificate for localhost and its key, in two files of the root's.
 pub(crate) fn certificate(root: &Root, name: &str) -> (String, String) {
+    certificate_until(root, name, 4096)
+}
+
+/// One that is valid from 2010 to the beginning of this year.
+pub(crate) fn certificate_until(root: &Root, name: &str, year: i32) -> (String, String) {
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    let mut params = CertificateParams::new(names).unwrap();
+    (params.not_before, params.not_after) = (date_time_ymd(2010, 1, 1), date_time_ymd(year, 1, 1));
+    let key = KeyPair::generate().unwrap();
+    let made = params.self_signed(&key).unwrap();
     let files = (root.path(&format!(".{name}.pem")), root.path(&format!(".{name}.key")));
-    fs::write(&files.0, made.cert.pem()).unwrap();
-    fs::write(&files.1, made.signing_key.serialize_pem()).unwrap();
+    fs::write(&files.0, made.pem()).unwrap();
+    fs::write(&files.1, key.serialize_pem()).unwrap();
     let text = |path: std::path::PathBuf| path.to_str().unwrap().to_owned();
     (text(files.0), text(files.1))
 }

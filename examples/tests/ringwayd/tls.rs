@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use crate::bodies::SIZES;
 use crate::client::assert_same;
 use crate::daemon::{Daemon, PATIENCE, Root, Start, wait_until};
-use crate::secure::{Secure, certificate};
+use crate::secure::{Secure, certificate, certificate_until};
 
 fn serve(root: &Root, files: &(String, String), more: &[&str]) -> Daemon {
     let arguments =
@@ -168,7 +168,7 @@ fn a_daemon_without_a_usable_certificate_says_why_and_does_not_start() {
         (first.0.as_str(), missing, "name the key with --key"),
         (empty, first.1.as_str(), "no certificate in"),
         (first.0.as_str(), empty, "no key in"),
-        (first.0.as_str(), second.1.as_str(), "cannot be used"),
+        (first.0.as_str(), second.1.as_str(), "does not belong to the certificate in"),
         (first.1.as_str(), first.1.as_str(), "no certificate in"),
     ] {
         let arguments = ["--tls-listen", "127.0.0.1:0", "--cert", certificate, "--key", key];
@@ -180,6 +180,40 @@ fn a_daemon_without_a_usable_certificate_says_why_and_does_not_start() {
     let output = Start::new(&root, &["--tls-listen", "127.0.0.1:0"]).command().output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("needs --cert and --key, or --self-signed"), "{said}");
+}
+
+#[test]
+fn a_certificate_that_is_no_longer_valid_is_told_of_and_does_not_replace_a_good_one() {
+    let root = Root::new();
+    let (good, old) = (certificate(&root, "good"), certificate_until(&root, "old", 2020));
+    let content = root.file("file", 1000);
+    let said = "expired on Wed, 01 Jan 2020 00:00:00 GMT";
+    let daemon = serve(&root, &old, &[]);
+    let errors = daemon.errors();
+    assert!(errors.contains(said) && errors.contains("renew it, then send SIGHUP"), "{errors}");
+    fs::copy(&good.0, &old.0).unwrap();
+    fs::copy(&good.1, &old.1).unwrap();
+    daemon.signal(Signal::HUP);
+    wait_until("it has read it", || daemon.errors().contains("was read again"));
+    assert_same(&Secure::connect(&daemon, &good.0).get("file", 1000), &content, "renewed");
+
+    let (other, older) = (certificate(&root, "other"), certificate_until(&root, "older", 2021));
+    let trusted = root.path(".trusted.pem");
+    fs::copy(&good.0, &trusted).unwrap();
+    // The wrong key, and then a pair that has expired.
+    for (pair, said) in [
+        ((&other.0, &good.1), "does not belong to the certificate in"),
+        ((&older.0, &older.1), "expired on Fri, 01 Jan 2021 00:00:00 GMT"),
+    ] {
+        fs::copy(pair.0, &old.0).unwrap();
+        fs::copy(pair.1, &old.1).unwrap();
+        daemon.signal(Signal::HUP);
+        let says = |line: &str| line.contains("going on with") && line.contains(said);
+        wait_until(said, || daemon.errors().lines().any(says));
+        let mut client = Secure::connect(&daemon, trusted.to_str().unwrap());
+        assert_same(&client.get("file", 1000), &content, "with the one before");
+    }
+    drop(daemon.finish());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The body of a request on its way into a file: plain or out of TLS, of known length or in chunks.
 
+use std::error::Error;
 use std::rc::Rc;
 
 use ringway::receive::Origin;
@@ -10,7 +11,7 @@ use super::chunks::Chunks;
 use super::{Refusal, of_receive_error};
 use crate::http::upload::CONTINUE;
 use crate::http::{Body, Status};
-use crate::serve::connection::Link;
+use crate::serve::connection::{Link, complain};
 use crate::serve::desk::Incoming as Desk;
 use crate::serve::exchange::send_all;
 use crate::serve::receive::Uploads;
@@ -52,6 +53,9 @@ impl<W: Wire> Arrival<'_, W> {
                 Ok(())
             }
             Err(error) => {
+                if let Some(below) = error.source().and_then(|source| source.downcast_ref()) {
+                    complain(self.server, self.link, below);
+                }
                 *receipt = error.receipt().cloned();
                 Err(of_receive_error(&error))
             }
