@@ -8,6 +8,7 @@ pub mod gated;
 pub mod sealed;
 pub mod tap;
 pub mod traced;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
