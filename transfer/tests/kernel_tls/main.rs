@@ -6,17 +6,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod faults;
+mod hygiene;
 mod processing;
 #[path = "../scenes/scripted.rs"]
 #[expect(unreachable_pub, reason = "other test binaries use it as well")]
 mod scripted;
+#[path = "../scenes/sealed_aborted.rs"]
+#[expect(unreachable_pub, reason = "other test binaries use it as well")]
+mod sealed_aborted;
 mod session;
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::future::Future;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream as StdStream};
 use std::ops::Range;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -29,6 +33,7 @@ use ringway::{Mode, Parts, Receipt, Route, transfer_file};
 use ringway_testkit::{Budget, Checker};
 use support::sealed::*;
 use support::tap::tcp_pair;
+use support::wire::{Plaintext, Wire};
 use support::*;
 
 const SIZES: [u64; 11] =
@@ -257,37 +262,14 @@ fn a_kernel_that_refuses_leaves_the_records_to_us() {
     });
 }
 
-/// Bytes of a file that are looked for on the wire.
-const NEEDLE: usize = 24;
-
-/// Carries bytes between two sockets until the first one ends, and keeps those of the first.
-fn tapped(mut from: StdStream, mut to: StdStream) -> JoinHandle<Vec<u8>> {
-    let (mut back_from, mut back_to) = (to.try_clone().unwrap(), from.try_clone().unwrap());
-    std::thread::spawn(move || drop(std::io::copy(&mut back_from, &mut back_to)));
-    std::thread::spawn(move || {
-        let (mut seen, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
-        loop {
-            match from.read(&mut buffer) {
-                Ok(0) | Err(_) => break,
-                Ok(count) => {
-                    seen.extend_from_slice(&buffer[..count]);
-                    to.write_all(&buffer[..count]).unwrap();
-                }
-            }
-        }
-        to.shutdown(Shutdown::Write).unwrap();
-        seen
-    })
-}
-
 #[test]
 fn nothing_leaves_in_the_clear() {
     where_the_kernel_seals(async || {
         let folder = folder();
         let file = open(&canary_file(&folder, 7, 600_000));
+        let looked_for = Plaintext::of(7, 605_000);
         for mode in MODES {
-            let ((ours, wire_in), (wire_out, theirs)) = (tcp_pair(), tcp_pair());
-            let wire = tapped(wire_in, wire_out);
+            let (ours, theirs, wire) = Wire::tapped();
             let (mut stream, client) = shaken(&by_kernel(), ours, theirs).await;
             let reading = swallow(client, Checker::new(7, 0));
             send(&mut stream, mode, &file, 0..600_000).await;
@@ -295,26 +277,12 @@ fn nothing_leaves_in_the_clear() {
             stream.close().await.unwrap();
             drop(stream);
             assert_eq!(reading.join().unwrap(), 605_000);
-            let seen = wire.join().unwrap();
-            assert!(seen.len() > 605_000, "{} bytes on the wire", seen.len());
-            for offset in (0..604_900).step_by(997) {
-                let needle = canary_bytes(7, offset, NEEDLE);
-                assert!(!contains(&seen, &needle), "plaintext of offset {offset}");
-            }
+            let seen = wire.seen();
+            assert!(seen.0.len() > 605_000, "{} bytes on the wire", seen.0.len());
+            // That the search finds what is in the clear is seen in `sealed_wire`.
+            looked_for.assert_nowhere(&seen, &format!("{mode}"));
         }
     });
-}
-
-/// Finds quickly: by the first byte, then the rest.
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    let mut rest = haystack;
-    while let Some(at) = rest.iter().position(|byte| *byte == needle[0]) {
-        if rest[at..].starts_with(needle) {
-            return true;
-        }
-        rest = &rest[at + 1..];
-    }
-    false
 }
 
 #[test]

@@ -15,7 +15,8 @@ use crate::support::{canary_file, folder, open};
 
 pub const VICTIM: u64 = 31;
 pub const NEXT: u64 = 32;
-pub const VICTIM_BYTES: u64 = 2 << 20;
+/// More than the sockets take for who does not read.
+pub const VICTIM_BYTES: u64 = 12 << 20;
 const NEXT_BYTES: u64 = (150 << 10) + 1;
 const MODES: [Mode; 3] = [Mode::Ring, Mode::Hybrid, Mode::Inline];
 
