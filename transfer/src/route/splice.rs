@@ -10,7 +10,7 @@ use ringway_runtime::net::Stream;
 use ringway_runtime::{PipeLease, PipeRefusal, lend_pipe};
 
 use super::copy::Copying;
-use super::{Ready, Run, copy};
+use super::{Ready, Run, copy, kernel_tls};
 use crate::error::errno::{EINVAL, EIO, EISDIR, EOPNOTSUPP};
 use crate::error::{ErrorKind, Side, TransferError};
 use crate::plan::{DirectIo, Mode, Route};
@@ -117,6 +117,9 @@ impl Splicing {
         let Some(file) = run.body.file(fill.part) else {
             return Err(run.fail(ErrorKind::SourceNotRegular { op: "splice", errno: 0 }));
         };
+        if self.ahead.is_some() && run.kernel_seals() && !may_go_on(run).await? {
+            self.ahead = None;
+        }
         if let Some(filling) = self.ahead.take() {
             let course = self.collect(run, filling).await?;
             self.fill_ahead(run, file)?;
@@ -292,6 +295,15 @@ impl Splicing {
             Err(error) => Err(run.fail_io("splice", Side::Sink, error)),
         }
     }
+}
+
+/// What the kernel seals is asked for before each pipe, and not only before a fill that nobody has made
+/// ahead: whether the peer is still there and content, and the key good for a whole pipe. Otherwise what was
+/// filled ahead is forgotten, and the next fill is as long as it may be.
+async fn may_go_on(run: &mut Run<'_>) -> Result<bool, TransferError> {
+    let most = run.limits.quantum_bytes.min(run.limits.pipe_bytes);
+    let allowed = Box::pin(kernel_tls::allowance(run, true)).await?;
+    Ok(allowed.is_some_and(|allowed| allowed >= most))
 }
 
 /// Whether what is left is so short that one sendfile(2) does the work of two splices for less. Only at the end of a body, because sendfile(2) cannot cork.

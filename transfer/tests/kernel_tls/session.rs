@@ -78,30 +78,67 @@ fn a_key_update_that_the_peer_asks_for_is_made_or_clearly_refused() {
 }
 
 #[test]
-fn a_spent_key_is_replaced_or_the_end_of_the_connection() {
+fn a_spent_key_is_replaced_or_the_end_of_the_connection_in_every_mode() {
     where_the_kernel_seals(async || {
         let folder = folder();
         let file = open(&canary_file(&folder, 7, 4 << 20));
-        let limits = TlsLimits::default().with_key_records_max(40);
-        let (mut stream, client) = connected(&Settings { limits, ..by_kernel() }).await;
-        let reading = swallow_all(client, Checker::new(7, 0));
-        let outcome = transfer_file(&file, &mut stream).await;
-        if stream.key_updates().sent > 0 {
-            assert_eq!(outcome.unwrap().bytes, 4 << 20);
-            stream.close().await.unwrap();
-            assert_eq!(reading.join().unwrap().0, 4 << 20);
-            return;
+        for mode in MODES {
+            let limits = TlsLimits::default().with_key_records_max(40);
+            let (mut stream, client) = connected(&Settings { limits, ..by_kernel() }).await;
+            let reading = swallow_all(client, Checker::new(7, 0));
+            let outcome = transfer_file(&file, &mut stream).mode(mode).await;
+            if let Ok(receipt) = outcome {
+                // At most 40 records of at most 16 KiB under each key.
+                let updates = stream.key_updates().sent;
+                assert!(updates >= 6, "{updates} new keys for 256 records: {receipt}");
+                assert_eq!(receipt.bytes, 4 << 20);
+                stream.close().await.unwrap();
+                assert_eq!(reading.join().unwrap().0, 4 << 20);
+                continue;
+            }
+            older_kernel();
+            let error = outcome.unwrap_err();
+            assert!(error.to_string().contains("the kernel that seals takes only one"), "{error}");
+            let accepted = stream.accepted();
+            assert_eq!(error.sent(), accepted);
+            assert!(accepted > 0 && accepted <= 40 * 16_384, "{accepted} bytes under one key");
+            drop(stream);
+            let (len, end) = reading.join().unwrap();
+            assert_eq!(len, accepted);
+            assert!(end.unwrap_err().to_string().contains("InternalError"));
         }
-        older_kernel();
-        let error = outcome.unwrap_err();
-        assert!(error.to_string().contains("the kernel that seals takes only one"), "{error}");
-        let accepted = stream.accepted();
-        assert_eq!(error.sent(), accepted);
-        assert!(accepted > 0 && accepted <= 40 * 16_384, "{accepted} bytes under one key");
-        drop(stream);
-        let (len, end) = reading.join().unwrap();
-        assert_eq!(len, accepted);
-        assert!(end.unwrap_err().to_string().contains("InternalError"));
+    });
+}
+
+/// What is filled ahead of the socket must not keep the session from hearing the peer.
+#[test]
+fn an_alert_of_the_peer_ends_a_transfer_in_every_mode() {
+    where_the_kernel_seals(async || {
+        let folder = folder();
+        let file = open(&canary_file(&folder, 7, 64 << 20));
+        for mode in MODES {
+            let (mut stream, mut client) = connected(&by_kernel()).await;
+            let reading = std::thread::spawn(move || {
+                let (mut checker, mut buffer) = (Checker::new(7, 0), vec![0; 1 << 15]);
+                while checker.position() < 1 << 20 {
+                    let count = client.read(&mut buffer).unwrap();
+                    checker.feed(&buffer[..count]).unwrap();
+                }
+                client.sock.0.write_all(&[&[23, 3, 3, 0, 20][..], &[0; 20]].concat()).unwrap();
+                while let Ok(count @ 1..) = client.read(&mut buffer) {
+                    checker.feed(&buffer[..count]).unwrap();
+                }
+                checker.position()
+            });
+            let error = transfer_file(&file, &mut stream).mode(mode).await.unwrap_err();
+            assert!(error.to_string().contains("fails its authentication"), "{mode}: {error}");
+            assert_eq!(error.sent(), stream.accepted(), "{mode}: {error}");
+            // It is over soon, not when all is out.
+            assert!(error.sent() < 40 << 20, "{mode}: {error}");
+            _ = stream.close().await;
+            drop(stream);
+            assert!(reading.join().unwrap() <= error.sent());
+        }
     });
 }
 

@@ -16,7 +16,7 @@ use crate::support::{canary_file, folder, open};
 pub const VICTIM: u64 = 31;
 pub const NEXT: u64 = 32;
 /// More than the sockets take for who does not read.
-pub const VICTIM_BYTES: u64 = 12 << 20;
+pub const VICTIM_BYTES: u64 = 4 << 20;
 const NEXT_BYTES: u64 = (150 << 10) + 1;
 const MODES: [Mode; 3] = [Mode::Ring, Mode::Hybrid, Mode::Inline];
 
@@ -43,6 +43,8 @@ pub async fn abort_and_go_on(settings: &Settings, route: Route, count: u64) {
     let base = stats().unwrap();
     for (number, mode) in (0..count).zip(MODES.into_iter().cycle()) {
         let (mut stream, mut client) = connected(&narrow).await;
+        // Or the kernel would widen it, on newer ones to more than the file.
+        rustix::net::sockopt::set_socket_recv_buffer_size(&client.sock.0, 64 << 10).unwrap();
         let read = usize::try_from(random.below(300 << 10)).unwrap();
         let leaving = std::thread::spawn(move || {
             let mut got = vec![0; read];
