@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 
 use crate::state;
 
@@ -28,11 +29,26 @@ pub(crate) fn provide(folder: Option<&Path>, addresses: &[SocketAddr]) -> anyhow
     let shown = folder.display();
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
     made.with_context(|| format!("cannot make {shown}: name another folder with --state-dir"))?;
-    let made = rcgen::generate_simple_self_signed(names(addresses));
-    let made = made.context("cannot make a certificate")?;
-    write(&files.1, 0o600, &made.signing_key.serialize_pem())?;
-    write(&files.0, 0o644, &made.cert.pem())?;
+    let made = made_for(names(addresses)).context("cannot make a certificate")?;
+    write(&files.1, 0o600, &made.key)?;
+    write(&files.0, 0o644, &made.certificate)?;
     Ok(files)
+}
+
+/// A certificate and its key, as PEM.
+struct Made {
+    certificate: String,
+    key: String,
+}
+
+fn made_for(names: Vec<String>) -> Result<Made, rcgen::Error> {
+    let mut params = CertificateParams::new(names)?;
+    // What browsers and `openssl s_client` show.
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "ringwayd, for development");
+    let key = KeyPair::generate()?;
+    let certificate = params.self_signed(&key)?.pem();
+    Ok(Made { certificate, key: key.serialize_pem() })
 }
 
 /// What clients may call this host.

@@ -15,8 +15,8 @@ use ringway::tls::rustls::crypto::CryptoProvider;
 use ringway::tls::rustls::crypto::aws_lc_rs::Ticketer;
 use ringway::tls::rustls::server::WebPkiClientVerifier;
 use ringway::tls::rustls::server::danger::ClientCertVerifier;
-use ringway::tls::rustls::{self, RootCertStore, ServerConfig};
-use ringway::tls::{TlsAcceptor, TlsLimits, crypto_provider};
+use ringway::tls::rustls::{self, PeerIncompatible, RootCertStore, ServerConfig};
+use ringway::tls::{TlsAcceptor, TlsErrorKind, TlsLimits, crypto_provider};
 use sha2::{Digest, Sha256};
 
 use super::connection::{self, Link};
@@ -165,9 +165,42 @@ pub(crate) async fn greet(
             let user = stream.certificate().map(fingerprint);
             connection::run(server, Link::new(stream, peer, user, seat)).await;
         }
-        Ok(Err(error)) => server.complaints.borrow_mut().tell(peer, "no TLS with", &error),
+        Ok(Err(error)) => {
+            let said = format!("{error}{}", hint(error.kind()));
+            server.complaints.borrow_mut().tell(peer, "no TLS with", &said);
+        }
         // The daemon ends.
         Err(_) => {}
+    }
+}
+
+/// What a failure that clients of this daemon meet often comes from, where its name does not say so.
+fn hint(kind: &TlsErrorKind) -> &'static str {
+    use rustls::AlertDescription as Alert;
+    match kind {
+        // The last is what comes of trusting another certificate of the same name.
+        TlsErrorKind::AlertReceived(
+            Alert::UnknownCA
+            | Alert::BadCertificate
+            | Alert::CertificateUnknown
+            | Alert::DecryptError,
+        ) => {
+            "; the client does not trust the certificate of this server: it must be told to trust it, or \
+             whoever has signed it, and the name that it calls must be in it"
+        }
+        TlsErrorKind::AlertReceived(Alert::CertificateExpired) => {
+            "; renew the certificate of this server, then send SIGHUP"
+        }
+        TlsErrorKind::Incompatible(rustls::Error::NoApplicationProtocol) => {
+            "; it wants something else than HTTP/1.1, as HTTP/2 alone, by ALPN"
+        }
+        // Without this extension a client can only mean TLS 1.1 or older.
+        TlsErrorKind::Incompatible(rustls::Error::PeerIncompatible(
+            PeerIncompatible::SignatureAlgorithmsExtensionRequired
+            | PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled,
+        )) => "; TLS 1.2 and 1.3 are served, and it is older",
+        _ => "",
     }
 }
 

@@ -119,9 +119,9 @@ fn what_is_no_hello_that_can_be_answered_gets_its_alert_and_a_line() {
         (&too_long, AlertDescription::DecodeError, "the peer broke the protocol"),
         (&broken, AlertDescription::DecodeError, "the peer broke the protocol"),
         (&out_of_turn, AlertDescription::UnexpectedMessage, "the peer broke the protocol"),
-        (&older, AlertDescription::ProtocolVersion, "too little in common"),
+        (&older, AlertDescription::ProtocolVersion, "TLS 1.2 and 1.3 are served, and it is older"),
         (&unshared, AlertDescription::HandshakeFailure, "too little in common"),
-        (&unspoken, AlertDescription::NoApplicationProtocol, "too little in common"),
+        (&unspoken, AlertDescription::NoApplicationProtocol, "something else than HTTP/1.1"),
     ];
     for (bytes, expected, what) in cases {
         let (alert, who) = refused(&daemon, bytes);
@@ -269,6 +269,24 @@ fn a_client_without_a_good_certificate_gets_its_alert_and_a_line() {
         let config = config(&files.0, version, Some(client_certificate(&ours, 2050)));
         let mut client = Secure::connect_with(&daemon, config);
         assert_same(&client.get("file", 1000), &content, "who has a good one");
+    }
+    drop(daemon.finish());
+}
+
+#[test]
+fn a_client_that_does_not_trust_the_daemon_is_told_of_with_what_it_lacks() {
+    let root = Root::new();
+    // Another certificate of the same name, and another name.
+    let (files, other) = (certificate(&root, "first"), certificate(&root, "other"));
+    let stranger = root.path(".stranger.pem");
+    fs::write(&stranger, authority("stranger").pem()).unwrap();
+    let daemon = serve(&root, &files, &[]);
+    for trusted in [other.0.as_str(), stranger.to_str().unwrap()] {
+        let mut client = Secure::connect(&daemon, trusted);
+        let who = client.0.sock.local_addr().unwrap();
+        let refused = client.0.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap_err();
+        assert!(refused.to_string().contains("certificate"), "{refused}");
+        assert_told(&daemon, who, "the client does not trust the certificate of this server");
     }
     drop(daemon.finish());
 }
