@@ -178,8 +178,13 @@ impl Mapped<'_> {
             let fits = (slots * PAGE).saturating_sub(offset % PAGE);
             let len = len.min(left).min(fits);
             let Some(empty) = pipe.take_if(|_| len > 0) else { break };
+            let staged = run.progress.staged();
             let filled = self.fill_once(run, empty, offset, len).await?;
-            let Some((moved, back)) = filled else { break };
+            let Some((moved, back)) = filled else {
+                // The rewind has given back already what was staged before.
+                run.unused(allowed.saturating_sub(staged));
+                return Ok(());
+            };
             pipe = Some(back);
             if moved == 0 {
                 return Err(truncated(run));
