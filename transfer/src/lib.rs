@@ -83,6 +83,8 @@ pub use plan::{Consistency, Mode, Route};
 pub use receipt::Receipt;
 pub use receive::{Decoded, Incoming, Origin, Receive, ReceiveError, Received};
 pub use route::Work;
+#[doc(hidden)]
+pub use route::decisions as mapped;
 pub use sink::Sink;
 pub use source::{FileSlice, Parts, Source};
 pub use transfer::{Ended, Progressed, Setting, Transfer, UnderWay, transfer_file};

@@ -55,9 +55,12 @@ mod rehearsal;
 mod replace;
 mod window;
 
-pub(crate) use answer::{Answer, Piece};
+pub(crate) use answer::Answer;
+#[doc(hidden)]
+pub use answer::Piece;
 pub(crate) use budget::Due;
-pub(crate) use changes::Changes;
+#[doc(hidden)]
+pub use changes::Changes;
 #[cfg(feature = "digest")]
 pub use digest::{Algorithm, All, Digesting};
 pub use fault::ProcessorFault;

@@ -27,8 +27,8 @@ use crate::source::Body;
 use crate::tls::{Backend, TlsStream};
 use crate::transfer::{Ended, Progressed, Report, tell};
 
-pub use mapped::Work;
 pub(crate) use mapped::{Processing, Scan, Seat, stretches};
+pub use mapped::{Work, decisions};
 pub(crate) use watch::{Ready, Stop, Watch};
 
 /// One transfer under way.

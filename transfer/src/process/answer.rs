@@ -7,7 +7,8 @@ use crate::receipt::Digest;
 
 /// A piece of what is to be sent, in order. All numbers are bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Piece {
+#[expect(missing_docs, reason = "all fields are bytes, or a number of the answer's own memory")]
+pub enum Piece {
     /// Bytes of the window.
     Window { at: usize, len: usize },
     /// Bytes that the processor wrote.

@@ -8,13 +8,13 @@ const RANGES_MAX: usize = 1024;
 
 /// Ranges in ascending order that neither overlap nor touch.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Changes {
+pub struct Changes {
     ranges: Vec<Range<usize>>,
 }
 
 impl Changes {
     /// Adds a range, joining it with those that it overlaps or touches.
-    pub(crate) fn add(&mut self, range: Range<usize>) {
+    pub fn add(&mut self, range: Range<usize>) {
         if range.is_empty() {
             return;
         }
@@ -41,13 +41,14 @@ impl Changes {
     }
 
     /// The ranges that overlap `range`.
-    pub(crate) fn within(&self, range: Range<usize>) -> &[Range<usize>] {
+    pub fn within(&self, range: Range<usize>) -> &[Range<usize>] {
         let from = self.ranges.partition_point(|known| known.end <= range.start);
         let to = self.ranges.partition_point(|known| known.start < range.end);
         self.ranges.get(from..to).unwrap_or_default()
     }
 
-    pub(crate) fn clear(&mut self) {
+    /// Nothing is changed.
+    pub fn clear(&mut self) {
         self.ranges.clear();
     }
 }

@@ -43,6 +43,14 @@ pub(crate) use self::scan::Scan;
 pub(crate) use self::turn::Seat;
 pub use self::turn::Work;
 
+/// What decides, without anything that waits: for tests without a kernel, and no part of the interface.
+pub mod decisions {
+    pub use super::outgoing::{Beyond, Next, Outgoing};
+    pub use super::runs::{ByReference, Origin, Run, Texture, plan};
+    pub use super::scan::{HUGE_PAGE, Scan};
+    pub use crate::process::{Changes, Piece};
+}
+
 /// Everything that the route needs to know of a transfer that is processed.
 pub(crate) struct Processing<'t> {
     pub(crate) seat: Seat<'t>,

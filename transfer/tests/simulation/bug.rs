@@ -31,10 +31,20 @@ pub(crate) enum Bug {
     FreeBufferOnDrop,
     /// After a rewind, what was read before it is sent, and not what was read again.
     SendOldRead,
+    /// A window is not asked whether it is whole.
+    TrustCutWindow,
+    /// After a stall a run that was half sent is sent from its beginning.
+    RunSentAgain,
+    /// After a stall what was changed in place is taken from the file again.
+    ForgetChanges,
+    /// A snapshot is mapped, and sent as it is later.
+    MapSnapshot,
+    /// What was thrown away with a pipe counts as sent.
+    KeepStagedRuns,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::ReusePipeWithResidue,
         Self::CountOnEntry,
         Self::KeepAheadOnRewind,
@@ -49,5 +59,10 @@ impl Bug {
         Self::SpliceSnapshot,
         Self::FreeBufferOnDrop,
         Self::SendOldRead,
+        Self::TrustCutWindow,
+        Self::RunSentAgain,
+        Self::ForgetChanges,
+        Self::MapSnapshot,
+        Self::KeepStagedRuns,
     ];
 }

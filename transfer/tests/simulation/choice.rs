@@ -64,6 +64,10 @@ impl Chooser {
             return Event::Pipes { max: chance.index(6) };
         }
         if chance.thousandth(self.shorts / 4 + self.errnos) {
+            let processed = simulation.scenario.transfers[transfer].script.is_some();
+            if processed && chance.one_in(2) {
+                return self.arm_processing(chance, transfer);
+            }
             return self.arm(chance, transfer);
         }
         self.onward(chance, simulation, transfer)
@@ -122,7 +126,10 @@ impl Chooser {
         }
         Outcome::Errno(match work {
             Work::Fill { .. } => chance.of(&[EIO, EINVAL, EOPNOTSUPP, ENOMEM, ECANCELED, EINTR]),
-            Work::Read { .. } => chance.of(&[EIO, ENOMEM, ECANCELED, EINTR]),
+            Work::Populate { .. } => chance.of(&[EAGAIN, EINTR, ENOMEM, EIO]),
+            Work::Read { .. } | Work::ReadHeap { .. } | Work::Errand => {
+                chance.of(&[EIO, ENOMEM, ECANCELED, EINTR])
+            }
             Work::Drain { .. } => chance.of(&[EAGAIN, EAGAIN, ENOMEM, ECANCELED, EINTR, EPIPE]),
             Work::Send { .. } | Work::SendMemory { .. } => {
                 chance.of(&[EAGAIN, EAGAIN, ENOMEM, EOPNOTSUPP, ECANCELED, ECONNRESET])
@@ -149,9 +156,27 @@ impl Chooser {
         Event::Arm { transfer, call, outcome }
     }
 
+    fn arm_processing(&self, chance: &mut Chance, transfer: usize) -> Event {
+        let failed = Outcome::Errno(EIO);
+        let (call, outcome) = match chance.below(8) {
+            0..3 => (Call::Map, failed),
+            3 if self.errnos > 0 => (Call::Turn, failed),
+            _ => (Call::Turn, Outcome::Short(chance.below(4))),
+        };
+        Event::Arm { transfer, call, outcome }
+    }
+
     fn mutation(&self, chance: &mut Chance, simulation: &Simulation<'_>, file: usize) -> Event {
         let len = simulation.scenario.files[file];
         let scale = simulation.scenario.transfers[0].limits.quantum_bytes;
+        // Under a window that is being looked at or sent it is where it hurts.
+        let under = simulation.host.borrow().mapped(file);
+        if let Some(range) = under.filter(|_| chance.one_in(3)) {
+            return Event::Truncate {
+                file,
+                len: range.start + chance.below(range.end - range.start),
+            };
+        }
         match chance.below(9) {
             0 => Event::Truncate { file, len: len.saturating_sub(chance.below(scale * 8)) },
             1..3 => Event::Grow { file, by: chance.below(scale * 8) },

@@ -23,6 +23,21 @@ pub(crate) enum Origin {
     },
     /// What a buffer held before.
     Stale,
+    /// Changed in place, in a private copy of the file's page.
+    Changed {
+        inode: usize,
+        at: u64,
+    },
+    /// Converted; it counts two for each byte of the file.
+    Made {
+        at: u64,
+    },
+    /// A processor's own.
+    Own {
+        at: u64,
+    },
+    /// A zero that a map shows where the file has ended.
+    Hole,
 }
 
 impl Origin {
@@ -32,6 +47,21 @@ impl Origin {
             Self::Memory { part, at } => Self::Memory { part, at: at + by },
             Self::File { inode, at, version } => Self::File { inode, at: at + by, version },
             Self::Stale => Self::Stale,
+            Self::Changed { inode, at } => Self::Changed { inode, at: at + by },
+            Self::Made { at } => Self::Made { at: at + by },
+            Self::Own { at } => Self::Own { at: at + by },
+            Self::Hole => Self::Hole,
+        }
+    }
+
+    /// The same place, in whichever version.
+    pub(crate) fn is_like(self, expected: Self) -> bool {
+        match (self, expected) {
+            (Self::File { inode, at, .. }, Self::File { inode: other, at: place, .. }) => {
+                (inode, at) == (other, place)
+            }
+            (Self::Stale | Self::Hole, _) => false,
+            _ => self == expected,
         }
     }
 }
@@ -52,6 +82,11 @@ pub(crate) struct Piece {
 impl Piece {
     pub(crate) fn of_memory(owner: usize, part: usize, at: u64, len: u64) -> Self {
         let origin = Origin::Memory { part, at };
+        Self { owner, origin, len, read: 0, by_reference: false }
+    }
+
+    /// What a processor made or has changed.
+    pub(crate) fn of_processor(owner: usize, origin: Origin, len: u64) -> Self {
         Self { owner, origin, len, read: 0, by_reference: false }
     }
 
@@ -95,6 +130,16 @@ impl Rope {
 
     pub(crate) fn file_len(&self) -> u64 {
         self.pieces.iter().filter(|piece| piece.is_of_file()).map(|piece| piece.len).sum()
+    }
+
+    /// Whether it has this byte of this version of a file.
+    pub(crate) fn shows(&self, inode: usize, at: u64, version: u32) -> bool {
+        self.pieces().any(|piece| match piece.origin {
+            Origin::File { inode: of, at: from, version: seen } => {
+                (of, seen) == (inode, version) && (from..from + piece.len).contains(&at)
+            }
+            _ => false,
+        })
     }
 
     pub(crate) fn push(&mut self, piece: Piece) {

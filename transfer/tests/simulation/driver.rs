@@ -1,8 +1,10 @@
-//! The routes without their kernel: line for line what `route/splice.rs` and `route/copy.rs` decide,
+//! The routes without their kernel: line for line what `route/splice.rs`, `route/copy.rs` and
+//! `route/mapped` decide,
 //! over the model, asking the real [`Progress`], [`Pace`] and plan. Whoever changes a route changes
 //! its mirror here. [`Bug`] puts mistakes back.
 
 mod copy;
+mod mapped;
 mod splice;
 mod watch;
 
@@ -11,7 +13,7 @@ use std::rc::Rc;
 use ringway::error::{ErrorKind, Misstep, Side, classify};
 use ringway::pace::{Allowance, Pace};
 use ringway::plan::{Plan, Route};
-use ringway::progress::{Fill, Progress};
+use ringway::progress::{Extent, FILE_END_MAX, Fill, Progress};
 use ringway::{Consistency, Limits};
 
 use crate::bug::Bug;
@@ -56,7 +58,10 @@ pub(crate) async fn drive(
     if host.borrow().has(Bug::SpliceSnapshot) && spec.wishes.consistency == Consistency::Snapshot {
         plan.route = Route::Splice;
     }
-    let progress = Progress::new(spec.extents.clone());
+    // What a processor lets through is not known beforehand.
+    let endless = || vec![Extent::Bytes { len: FILE_END_MAX }];
+    let extents = if spec.script.is_some() { endless() } else { spec.extents.clone() };
+    let progress = Progress::new(extents);
     let progress = progress.map_err(|overflow| failed(ErrorKind::LengthOverflow(overflow)))?;
     let mut run = Run {
         watch: Watch::start(&host, id, &spec),
@@ -73,6 +78,7 @@ pub(crate) async fn drive(
     };
     let outcome = match run.plan.route {
         Route::Splice => splice::drive(&mut run).await,
+        Route::Mapped => mapped::drive(&mut run).await,
         _ => copy::drive(&mut run).await,
     };
     if outcome.is_err() && !run.has(Bug::LeaveCorked) {

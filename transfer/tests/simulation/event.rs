@@ -21,6 +21,10 @@ pub(crate) enum Call {
     Read,
     Send,
     Sendfile,
+    /// Mapping a window; any outcome is a refusal.
+    Map,
+    /// A turn of a processor: short for so few records because its time is over, failed otherwise.
+    Turn,
     /// Lending a pipe; any outcome is a refusal.
     Lend,
     /// Waiting for the socket; any outcome is a wake for nothing.
@@ -98,6 +102,7 @@ pub(crate) const EINTR: i32 = 4;
 pub(crate) const EIO: i32 = 5;
 pub(crate) const EAGAIN: i32 = 11;
 pub(crate) const ENOMEM: i32 = 12;
+pub(crate) const EFAULT: i32 = 14;
 pub(crate) const EINVAL: i32 = 22;
 pub(crate) const EPIPE: i32 = 32;
 pub(crate) const EOPNOTSUPP: i32 = 95;

@@ -4,6 +4,7 @@
 //! happened; the driver reports what it believes.
 
 pub(crate) mod lend;
+pub(crate) mod maps;
 pub(crate) mod ring;
 
 use std::cell::RefCell;
@@ -16,6 +17,7 @@ use crate::event::{Call, EAGAIN, ECONNRESET, Event, Outcome};
 use crate::oracle::Oracle;
 use crate::scenario::{PAGE, Scenario};
 use lend::{Buffer, Pipe};
+use maps::Map;
 use ring::Op;
 
 pub(crate) type Host = Rc<RefCell<Kernel>>;
@@ -27,6 +29,8 @@ const CALLS_MAX: u32 = 4000;
 #[derive(Debug)]
 pub(crate) struct Inode {
     len: u64,
+    /// The least that it ever was.
+    least: u64,
     version: u32,
     pub(crate) resident: bool,
 }
@@ -69,6 +73,18 @@ pub(crate) struct Tally {
     pub(crate) ahead: u64,
     pub(crate) sendfiles: u64,
     pub(crate) pipes_destroyed: u64,
+    pub(crate) windows_mapped: u64,
+    pub(crate) windows_read: u64,
+    pub(crate) turns: u64,
+    /// Pages that were gone when somebody touched them.
+    pub(crate) map_faults: u64,
+    /// Windows that were found cut.
+    pub(crate) windows_cut: u64,
+    /// Peers that stalled while something of a window was left.
+    pub(crate) windows_let_go: u64,
+    /// Bytes of processed bodies: by reference, gathered, changed, added.
+    pub(crate) by_kind: [u64; 4],
+    pub(crate) processed_completed: u64,
 }
 
 impl Tally {
@@ -86,6 +102,16 @@ impl Tally {
         self.ahead += other.ahead;
         self.sendfiles += other.sendfiles;
         self.pipes_destroyed += other.pipes_destroyed;
+        self.windows_mapped += other.windows_mapped;
+        self.windows_read += other.windows_read;
+        self.turns += other.turns;
+        self.map_faults += other.map_faults;
+        self.windows_cut += other.windows_cut;
+        self.windows_let_go += other.windows_let_go;
+        self.processed_completed += other.processed_completed;
+        for (mine, theirs) in self.by_kind.iter_mut().zip(other.by_kind) {
+            *mine += theirs;
+        }
     }
 }
 
@@ -102,6 +128,9 @@ pub(crate) struct Kernel {
     pub(crate) bug: Option<Bug>,
     pub(crate) pipes_max: usize,
     pub(crate) pipe_pages: u64,
+    pub(super) maps: Vec<Map>,
+    /// What files had when they were opened first.
+    first_lens: Vec<u64>,
     pipes: Vec<Pipe>,
     buffers: Vec<Buffer>,
     pub(crate) buffer_bytes: u64,
@@ -113,7 +142,7 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     pub(crate) fn new(scenario: &Scenario, bug: Option<Bug>) -> Host {
-        let inode = |&len: &u64| Inode { len, version: 0, resident: true };
+        let inode = |&len: &u64| Inode { len, least: len, version: 0, resident: true };
         let transfers = &scenario.transfers;
         let room = scenario.socket_bytes;
         let socket = |_| Socket { room, queued: 0, read: 0, reset: false, corked: false };
@@ -129,6 +158,8 @@ impl Kernel {
             bug,
             pipes_max: scenario.pipes_max,
             pipe_pages: scenario.pipe_pages,
+            maps: Vec::new(),
+            first_lens: scenario.files.clone(),
             pipes: Vec::new(),
             buffers: Buffer::several(scenario.buffers_max, scenario.buffer_bytes),
             buffer_bytes: scenario.buffer_bytes,
@@ -209,17 +240,25 @@ impl Kernel {
         self.tally.mutations += 1;
         match event {
             Event::Truncate { file, len } => {
-                let inode = &mut self.inodes[self.names[file]];
+                let name = self.names[file];
+                let inode = &mut self.inodes[name];
                 inode.len = inode.len.min(len);
+                inode.least = inode.least.min(len);
+                self.cut_maps(name, len);
             }
             Event::Grow { file, by } => {
-                let inode = &mut self.inodes[self.names[file]];
+                let name = self.names[file];
+                let inode = &mut self.inodes[name];
                 inode.len = inode.len.saturating_add(by).min(i64::MAX as u64);
+                if inode.least < inode.len && inode.least < self.first_lens[name] {
+                    self.oracle.cut_and_grown(name, inode.least);
+                }
             }
             Event::Overwrite { file } => self.inodes[self.names[file]].version += 1,
             Event::Replace { file, len } => {
                 self.names[file] = self.inodes.len();
-                self.inodes.push(Inode { len, version: 0, resident: true });
+                self.first_lens.push(len);
+                self.inodes.push(Inode { len, least: len, version: 0, resident: true });
             }
             _ => {}
         }
@@ -240,6 +279,12 @@ impl Kernel {
             Some(at) => armed.remove(at).1,
             None => Outcome::Full,
         }
+    }
+
+    /// How a turn of its processor goes.
+    pub(crate) fn turn_of_processor(&mut self, transfer: usize) -> Outcome {
+        self.tally.turns += 1;
+        self.armed(transfer, Call::Turn)
     }
 
     /// Bytes of a file as they are now, at most `len` and fewer at its end.

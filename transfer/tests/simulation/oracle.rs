@@ -1,19 +1,24 @@
 //! The naive oracle: it hears from the kernel what happened and from the driver what is believed, and
 //! keeps its own books of both, byte by byte in order, with none of the cursors of `Progress`.
 
+mod processed;
+
 use std::time::Duration;
 
-use ringway::Consistency;
 use ringway::error::{ErrorKind, Truncated};
 use ringway::progress::{Extent, Progress};
 
 use crate::content::{Origin, Piece, Rope};
 use crate::event::{ECANCELED, EINTR};
 use crate::scenario::TransferSpec;
+use processed::Books;
+pub(crate) use processed::total;
 
 pub(crate) struct Oracle {
     accounts: Vec<Account>,
     violation: Option<String>,
+    /// Files that were cut and have grown again, and from where on.
+    undone: Vec<(usize, u64)>,
 }
 
 /// The books of one transfer.
@@ -40,6 +45,7 @@ struct Account {
     end_seen: Option<(usize, u64)>,
     errnos: Vec<i32>,
     cancelled: bool,
+    books: Books,
 }
 
 /// How a transfer ended, as the driver tells it.
@@ -51,7 +57,11 @@ pub(crate) struct End {
 
 impl Oracle {
     pub(crate) fn new(transfers: &[TransferSpec]) -> Self {
-        Self { accounts: transfers.iter().map(Account::new).collect(), violation: None }
+        Self {
+            accounts: transfers.iter().map(Account::new).collect(),
+            violation: None,
+            undone: Vec::new(),
+        }
     }
 
     /// The first violation is kept; what follows may follow from it.
@@ -104,6 +114,8 @@ impl Oracle {
         let (end, total) = (account.taken + len, account.total);
         if end > total {
             self.violate(transfer, &format!("it offers bytes up to {end} of a body of {total}"));
+        } else if account.spec.script.is_some() && !more {
+            // What a processor adds is not known beforehand, so nothing waits for it.
         } else if more != (end < total) {
             self.violate(transfer, &format!("MORE is {more} for bytes up to {end} of {total}"));
         }
@@ -111,24 +123,24 @@ impl Oracle {
 
     /// The socket took these bytes: they must be the next of the body, and nobody else's.
     pub(crate) fn taken(&mut self, transfer: usize, bytes: &Rope, now: Duration) {
-        let account = &mut self.accounts[transfer];
         let mut wrong = None;
         for piece in bytes.pieces() {
-            let mut position = account.taken;
-            let end = position + piece.len;
+            let began = self.accounts[transfer].taken;
+            let (mut position, end) = (began, began + piece.len);
             while position < end && wrong.is_none() {
-                let (expected, rest) = account.expected(position);
-                let origin = piece.origin.moved(position - account.taken);
-                if piece.owner != transfer || !origin.is_like(expected) {
-                    wrong = Some(format!("at {position} it sends {piece:?}, not {expected:?}"));
-                }
-                position += rest.max(1);
+                let (expected, rest) = self.accounts[transfer].expected(position);
+                let origin = piece.origin.moved(position - began);
+                let len = rest.min(end - position).max(1);
+                wrong = self.wrong_with(transfer, piece, (origin, expected), len);
+                position += len;
             }
+            let account = &mut self.accounts[transfer];
             if piece.by_reference && account.is_snapshot() {
                 wrong.get_or_insert_with(|| format!("a snapshot goes by reference: {piece:?}"));
             }
             account.taken = end;
         }
+        let account = &mut self.accounts[transfer];
         account.taken_at = now;
         account.unreported.append(bytes);
         if account.taken > account.total {
@@ -137,6 +149,23 @@ impl Oracle {
         if let Some(wrong) = wrong {
             self.violate(transfer, &wrong);
         }
+    }
+
+    /// Why `len` bytes of a piece are not those that are due, if they are not.
+    fn wrong_with(
+        &mut self,
+        transfer: usize,
+        piece: &Piece,
+        (origin, expected): (Origin, Origin),
+        len: u64,
+    ) -> Option<String> {
+        let is_processed = self.accounts[transfer].spec.script.is_some();
+        if piece.owner == transfer && is_processed {
+            return self.judge(transfer, piece, (origin, expected), len);
+        }
+        let at = self.accounts[transfer].taken;
+        (piece.owner != transfer || !origin.is_like(expected))
+            .then(|| format!("behind {at} it sends {piece:?}, not {expected:?}"))
     }
 
     /// The driver is told that a read brought these bytes. Returns their number.
@@ -149,6 +178,10 @@ impl Oracle {
     /// The driver says that the next `len` bytes are in a pipe or a buffer.
     pub(crate) fn staged(&mut self, transfer: usize, mut len: u64) {
         let account = &mut self.accounts[transfer];
+        if account.spec.script.is_some() {
+            account.books.staged += len;
+            return;
+        }
         while len > 0 {
             let position = account.accepted + account.staged.len();
             let (expected, rest) = account.expected(position);
@@ -160,7 +193,7 @@ impl Oracle {
                     rope
                 }
                 Origin::File { .. } => account.reported.take(part),
-                Origin::Stale => Rope::default(),
+                _ => Rope::default(),
             };
             let is_right = staged.pieces().all(|piece| piece.origin.is_like(expected));
             if staged.len() < part || !is_right || part == 0 {
@@ -177,6 +210,9 @@ impl Oracle {
     /// The driver says that the socket took the first `len` of the staged bytes.
     pub(crate) fn accepted(&mut self, transfer: usize, len: u64, now: Duration) {
         let account = &mut self.accounts[transfer];
+        if account.spec.script.is_some() {
+            return self.accepted_of_processed(transfer, len, now);
+        }
         let (believed, taken) = (account.staged.take(len), account.unreported.take(len));
         account.accepted += believed.len();
         account.accepted_from_file += believed.file_len();
@@ -188,6 +224,11 @@ impl Oracle {
             let what = format!("it staged {believed:?} and the socket took {taken:?}");
             return self.violate(transfer, &what);
         }
+        self.check_rate(transfer, now);
+    }
+
+    fn check_rate(&mut self, transfer: usize, now: Duration) {
+        let account = &self.accounts[transfer];
         if let Some((rate, burst)) = account.spec.rate {
             let time = now.saturating_sub(account.started).as_nanos();
             let most = u128::from(burst) + time * u128::from(rate.get()) / 1_000_000_000;
@@ -202,11 +243,15 @@ impl Oracle {
         let account = &mut self.accounts[transfer];
         account.discarded += account.staged.file_len();
         account.staged.clear();
+        account.books.staged = 0;
     }
 
     /// Compares all books; called after each report.
     pub(crate) fn compare(&mut self, transfer: usize, progress: &Progress) {
         let account = &self.accounts[transfer];
+        if account.spec.script.is_some() {
+            return self.compare_processed(transfer, progress);
+        }
         let believed = [
             progress.total(),
             progress.accepted(),
@@ -250,7 +295,7 @@ impl Oracle {
             Ok(_) if account.taken != account.total => {
                 Some(format!("it ends well with {} of {}", account.taken, account.total))
             }
-            Ok(_) => None,
+            Ok(_) => self.misgiving(transfer),
             Err(End { kind, .. }) => (!account.justifies(kind, now))
                 .then(|| format!("{kind:?} for no reason, errnos {:?}", account.errnos)),
         };
@@ -263,7 +308,7 @@ impl Oracle {
 impl Account {
     fn new(spec: &TransferSpec) -> Self {
         Self {
-            total: spec.extents.iter().map(|extent| extent.len()).sum(),
+            total: total(spec),
             spec: spec.clone(),
             inodes: Vec::new(),
             started: Duration::ZERO,
@@ -279,15 +324,15 @@ impl Account {
             end_seen: None,
             errnos: Vec::new(),
             cancelled: false,
+            books: Books::default(),
         }
-    }
-
-    fn is_snapshot(&self) -> bool {
-        self.spec.wishes.consistency == Consistency::Snapshot
     }
 
     /// What stands at a position of the body, and how much of it follows.
     fn expected(&self, position: u64) -> (Origin, u64) {
+        if let Some(script) = &self.spec.script {
+            return processed::expected(script, &self.spec, &self.inodes, position);
+        }
         let mut begin = 0;
         for (part, extent) in self.spec.extents.iter().enumerate() {
             let within = position - begin;
@@ -308,6 +353,9 @@ impl Account {
     /// Whether something happened that lets a transfer end so.
     fn justifies(&self, kind: &ErrorKind, now: Duration) -> bool {
         let elapsed = now.saturating_sub(self.started);
+        if let Some(justified) = self.justifies_processed(kind) {
+            return justified;
+        }
         match *kind {
             ErrorKind::Truncated(Truncated { expected, sent }) => {
                 let Origin::File { inode, at, .. } = self.expected(sent).0 else { return false };
@@ -332,19 +380,6 @@ impl Account {
             | ErrorKind::SourceUnreadable { errno, .. }
             | ErrorKind::Unsupported { errno, .. }
             | ErrorKind::HostLimit { errno, .. } => self.errnos.contains(&errno),
-            _ => false,
-        }
-    }
-}
-
-impl Origin {
-    /// The same place, in whichever version.
-    fn is_like(self, expected: Self) -> bool {
-        match (self, expected) {
-            (Self::File { inode, at, .. }, Self::File { inode: other, at: place, .. }) => {
-                (inode, at) == (other, place)
-            }
-            (Self::Memory { .. }, Self::Memory { .. }) => self == expected,
             _ => false,
         }
     }

@@ -13,6 +13,7 @@ use ringway::progress::{Extent, FILE_END_MAX};
 use ringway::{Consistency, Limits, Mode, Route};
 
 use crate::chance::Chance;
+use crate::script::Script;
 
 pub(crate) const PAGE: u64 = 4096;
 const GIB: u64 = 1 << 30;
@@ -48,6 +49,8 @@ pub(crate) struct TransferSpec {
     pub(crate) floor: Option<(u64, Duration)>,
     pub(crate) deadline: Option<Duration>,
     pub(crate) zero_copy: bool,
+    /// What a processor does on the way, if there is one.
+    pub(crate) script: Option<Script>,
 }
 
 impl TransferSpec {
@@ -63,9 +66,18 @@ impl TransferSpec {
         self.deadline.map(Deadline)
     }
 
+    /// Bytes that were promised to go out.
+    pub(crate) fn promised(&self) -> Option<u64> {
+        let script = self.script.as_ref()?;
+        Some(crate::oracle::total(self).saturating_add_signed(script.promised?))
+    }
+
     /// Whether no route can do what is wished.
     pub(crate) fn contradicts_itself(&self) -> bool {
-        let Wishes { route, forbidden, consistency, .. } = self.wishes;
+        let Wishes { route, forbidden, consistency, mode, processed } = self.wishes;
+        if processed {
+            return mode == Some(Mode::Ring) || forbidden.contains(Route::Mapped);
+        }
         let must_splice = route == Some(Route::Splice) || forbidden.contains(Route::Copy);
         route.is_some_and(|route| forbidden.contains(route))
             || must_splice && consistency == Consistency::Snapshot
@@ -125,13 +137,19 @@ impl Scenario {
         for _ in 0..count {
             transfers.push(TransferSpec::of(chance, &files, base, scale, pipe_pages * PAGE));
         }
+        let buffer_bytes = if huge { GIB } else { chance.of(&[PAGE, 2 * PAGE, 16 * PAGE]) };
+        for (owner, transfer) in transfers.iter_mut().enumerate() {
+            if chance.one_in(3) {
+                transfer.process(Script::of(chance, owner, scale, buffer_bytes), chance);
+            }
+        }
         Self {
             files,
             transfers,
             pipes_max: chance.index(6),
             pipe_pages,
             buffers_max: 1 + chance.index(4),
-            buffer_bytes: if huge { GIB } else { chance.of(&[PAGE, 2 * PAGE, 16 * PAGE]) },
+            buffer_bytes,
             socket_bytes: if huge { GIB } else { chance.within(100, 24 * PAGE) },
         }
     }
@@ -176,7 +194,23 @@ impl TransferSpec {
             floor: chance.one_in(8).then_some((total / 100, Duration::from_millis(300))),
             deadline: chance.one_in(8).then(|| Duration::from_millis(chance.within(1, 3000))),
             zero_copy: chance.one_in(3),
+            script: None,
         }
+    }
+
+    /// Lets a processor look at it.
+    fn process(&mut self, script: Script, chance: &mut Chance) {
+        let forbidden = match chance.below(12) {
+            0 => RouteSet::EMPTY.with(Route::Mapped),
+            1 => RouteSet::EMPTY.with(Route::Splice),
+            _ => RouteSet::EMPTY,
+        };
+        let mode = chance.of(&[None, None, Some(Mode::Hybrid), Some(Mode::Inline)]);
+        let route = chance.of(&[None, Some(Route::Mapped)]);
+        let mode = if chance.one_in(20) { Some(Mode::Ring) } else { mode };
+        let route = if forbidden.contains(Route::Mapped) { None } else { route };
+        self.wishes = Wishes { route, forbidden, mode, processed: true, ..self.wishes };
+        self.script = Some(script);
     }
 }
 

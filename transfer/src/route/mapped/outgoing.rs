@@ -16,7 +16,7 @@ use crate::receipt::Processed;
 
 /// The runs of a window, and the two positions in them.
 #[derive(Debug, Default)]
-pub(crate) struct Outgoing {
+pub struct Outgoing {
     runs: Vec<Run>,
     tail: At,
     head: At,
@@ -33,12 +33,13 @@ struct At {
 
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Next {
+pub enum Next {
     /// Everything was accepted.
     Done,
     /// Move staged bytes into the socket; and before it, stage what else follows by reference.
     Drain,
     /// Stage file bytes.
+    #[expect(missing_docs, reason = "a range of the file, in bytes")]
     Reference { offset: u64, len: u64 },
     /// Send what [`Outgoing::gathered`] lists.
     Gather,
@@ -46,11 +47,11 @@ pub(crate) enum Next {
 
 /// A report that cannot be true: more bytes than there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Beyond;
+pub struct Beyond;
 
 impl Outgoing {
     /// Begins with other runs, which `fill` appends to an empty list.
-    pub(crate) fn load(&mut self, fill: impl FnOnce(&mut Vec<Run>)) {
+    pub fn load(&mut self, fill: impl FnOnce(&mut Vec<Run>)) {
         self.runs.clear();
         fill(&mut self.runs);
         self.runs.retain(|run| run.len() > 0);
@@ -60,7 +61,9 @@ impl Outgoing {
         self.remaining = self.runs.iter().map(|run| run.len()).sum();
     }
 
-    pub(crate) fn next(&self) -> Next {
+    /// What to do now. Asking twice without reporting gives it twice.
+    #[must_use]
+    pub fn next(&self) -> Next {
         if self.staged > 0 {
             return Next::Drain;
         }
@@ -72,7 +75,7 @@ impl Outgoing {
     }
 
     /// What else may be staged behind what is staged already.
-    pub(crate) fn stageable(&self) -> Option<(u64, u64)> {
+    pub fn stageable(&self) -> Option<(u64, u64)> {
         match self.rest(self.head) {
             Some(Run::File { offset, len }) => Some((offset, len)),
             _ => None,
@@ -80,28 +83,34 @@ impl Outgoing {
     }
 
     /// The runs from the first byte not accepted up to the next one by reference.
-    pub(crate) fn gathered(&self) -> impl Iterator<Item = Run> + '_ {
+    pub fn gathered(&self) -> impl Iterator<Item = Run> + '_ {
         let first = self.rest(self.tail);
         let others = self.runs.get(self.tail.run + 1..).unwrap_or_default().iter().copied();
         first.into_iter().chain(others).take_while(|run| !matches!(run, Run::File { .. }))
     }
 
     /// What is kept looks like this, of a window of so many bytes.
-    pub(crate) fn texture(&self, window: u64) -> Texture {
+    pub fn texture(&self, window: u64) -> Texture {
         Texture::of(&self.runs, window)
     }
 
     /// Bytes that the socket has not accepted.
-    pub(crate) fn remaining(&self) -> u64 {
+    pub fn remaining(&self) -> u64 {
         self.remaining
     }
 
-    pub(crate) fn staged(&self) -> u64 {
+    /// Bytes in a pipe.
+    #[must_use]
+    pub fn staged(&self) -> u64 {
         self.staged
     }
 
     /// `n` bytes of the run that the head stands in are in a pipe now.
-    pub(crate) fn stage(&mut self, n: u64) -> Result<(), Beyond> {
+    ///
+    /// # Errors
+    ///
+    /// [`Beyond`] if the run has fewer, or is gathered.
+    pub fn stage(&mut self, n: u64) -> Result<(), Beyond> {
         match self.rest(self.head) {
             Some(run @ Run::File { .. }) if n <= run.len() => {}
             _ => return Err(Beyond),
@@ -112,7 +121,11 @@ impl Outgoing {
     }
 
     /// The socket accepted `n` bytes: staged ones if there are any, gathered ones otherwise.
-    pub(crate) fn accept(&mut self, n: u64, account: &mut Processed) -> Result<(), Beyond> {
+    ///
+    /// # Errors
+    ///
+    /// [`Beyond`] if there are fewer.
+    pub fn accept(&mut self, n: u64, account: &mut Processed) -> Result<(), Beyond> {
         let most = if self.staged > 0 { self.staged } else { self.remaining };
         if n > most {
             return Err(Beyond);
@@ -135,13 +148,13 @@ impl Outgoing {
     }
 
     /// What is staged was thrown away. Returns how many bytes that were.
-    pub(crate) fn rewind(&mut self) -> u64 {
+    pub fn rewind(&mut self) -> u64 {
         self.head = self.tail;
         std::mem::take(&mut self.staged)
     }
 
     /// Rewrites the runs that are left, one by one, and forgets those that are done.
-    pub(crate) fn rewrite(&mut self, mut change: impl FnMut(Run) -> Run) {
+    pub fn rewrite(&mut self, mut change: impl FnMut(Run) -> Run) {
         self.rewind();
         let (tail, mut rest) = (self.tail, self.rest(self.tail));
         if sabotaged(Sabotage::RunSentAgain) {

@@ -6,7 +6,8 @@ pub(super) const PAGE: u64 = 4096;
 
 /// Bytes that leave in one way. All numbers are bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Run {
+#[expect(missing_docs, reason = "all fields are bytes, or which memory they are of")]
+pub enum Run {
     /// Unchanged and long: by reference, from this offset of the file.
     File { offset: u64, len: u64 },
     /// Unchanged and short: gathered from the window.
@@ -25,14 +26,18 @@ pub(crate) enum Run {
 
 /// What a kept run was before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
+#[expect(missing_docs, reason = "they are named as the runs are")]
+pub enum Origin {
     Window,
     Changed,
     Made,
 }
 
 impl Run {
-    pub(crate) fn len(self) -> u64 {
+    /// Bytes in it.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "empty ones are left out")]
+    pub fn len(self) -> u64 {
         match self {
             Self::File { len, .. } | Self::Memory { len, .. } => len,
             Self::Window { len, .. }
@@ -44,7 +49,7 @@ impl Run {
     }
 
     /// What is left of it behind the first `n` bytes.
-    pub(crate) fn after(self, n: u64) -> Self {
+    pub fn after(self, n: u64) -> Self {
         let less = |len: usize| len - step(len, n);
         match self {
             Self::File { offset, len } => {
@@ -75,7 +80,7 @@ impl Run {
 /// record of 1 KiB 0.295 and 0.271, every second run of 4 KiB 0.254 and 0.252, of 8 KiB 0.159 and 0.243;
 /// one record in a hundred 0.046 and 0.168.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Texture {
+pub struct Texture {
     reads: bool,
 }
 
@@ -84,14 +89,14 @@ const SHORT_MEAN_MAX: u64 = 4096;
 
 impl Texture {
     /// After a window of `window` bytes whose runs are these.
-    pub(crate) fn of(runs: &[Run], window: u64) -> Self {
+    pub fn of(runs: &[Run], window: u64) -> Self {
         let gathered = runs.iter().filter(|run| matches!(run, Run::Window { .. }));
         let (count, bytes) = gathered.fold((0, 0), |(n, all), run| (n + 1, all + run.len()));
         Self { reads: bytes >= window / 4 && bytes <= count * SHORT_MEAN_MAX && count > 0 }
     }
 
     /// Whether the next window is better read than mapped.
-    pub(crate) fn reads(self) -> bool {
+    pub fn reads(self) -> bool {
         self.reads
     }
 }
@@ -102,11 +107,11 @@ fn step(len: usize, n: u64) -> usize {
 
 /// From which length on unchanged runs leave by reference, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ByReference {
+pub struct ByReference {
     /// Those that begin and end where pages do.
-    pub(crate) whole_pages_min: u64,
+    pub whole_pages_min: u64,
     /// Those that do not.
-    pub(crate) skewed_min: u64,
+    pub skewed_min: u64,
 }
 
 impl ByReference {
@@ -119,7 +124,7 @@ impl ByReference {
 /// Turns pieces into runs, appended to `runs` in the same order.
 ///
 /// `offset` is where the window begins in its file; without `by_reference` no run leaves in that way.
-pub(crate) fn plan(
+pub fn plan(
     pieces: &[Piece],
     changes: &Changes,
     offset: u64,

@@ -13,7 +13,7 @@ const FIRST: u64 = 256 << 10;
 /// Bytes of a huge page. A map that begins at a multiple of it and is at least as long has its pages
 /// present almost for nothing: measured, CPU seconds per GB with a walk of 0.019, windows of 1 MiB 0.040
 /// and of 4 MiB 0.021.
-pub(crate) const HUGE_PAGE: u64 = 2 << 20;
+pub const HUGE_PAGE: u64 = 2 << 20;
 
 /// Where a processor stands in one range of a file.
 ///
@@ -22,7 +22,7 @@ pub(crate) const HUGE_PAGE: u64 = 2 << 20;
 ///        |== used =====|#### shown ####|------ not shown yet ---|
 /// ```
 #[derive(Debug, Clone)]
-pub(crate) struct Scan {
+pub struct Scan {
     at: u64,
     end: u64,
     /// How long windows are now: longer after quick turns, shorter after late ones.
@@ -41,7 +41,9 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
-    pub(crate) fn new(range: Range<u64>, limits: &WindowLimits) -> Self {
+    /// At the beginning of a range of a file.
+    #[must_use]
+    pub fn new(range: Range<u64>, limits: &WindowLimits) -> Self {
         Self {
             at: range.start,
             end: range.end.max(range.start),
@@ -57,7 +59,7 @@ impl Scan {
     }
 
     /// What to show now; `None` when all is used.
-    pub(crate) fn next(&self) -> Option<Range<u64>> {
+    pub fn next(&self) -> Option<Range<u64>> {
         let len = self.window.max(self.stretched).min(self.end - self.at);
         let mut end = self.at + len;
         if len >= HUGE_PAGE && end < self.end {
@@ -70,29 +72,33 @@ impl Scan {
 
     /// Whether others come before the next turn. Turns that are not late add up: with four of 0.5 ms to each
     /// quantum of bytes, those who asked for little waited 2 ms.
-    pub(crate) fn gives_way(&self) -> bool {
+    pub fn gives_way(&self) -> bool {
         self.lingered
     }
 
     /// Whether nothing follows what is shown.
-    pub(crate) fn is_last(&self, shown: &Range<u64>) -> bool {
+    pub fn is_last(&self, shown: &Range<u64>) -> bool {
         shown.end == self.end
     }
 
     /// The least to be shown now: after a turn that used nothing, more than then.
-    pub(crate) fn least(&self) -> u64 {
+    pub fn least(&self) -> u64 {
         self.stretched.clamp(1, (self.end - self.at).max(1))
     }
 
     /// Whether the next turn may take as long as it needs: where the machine is too slow for the budget, a
     /// processor that holds it would never get on.
-    pub(crate) fn takes_its_time(&self) -> bool {
+    pub fn takes_its_time(&self) -> bool {
         self.hurried
     }
 
     /// The processor has used `used` bytes of what was shown (which may be shorter than [`Self::next`]
     /// had it), and has or has not sent something. `hurried` if it was told that its time is over.
-    pub(crate) fn used(
+    ///
+    /// # Errors
+    ///
+    /// The fault of a processor that does not get on, or uses more than there is.
+    pub fn used(
         &mut self,
         shown: &Range<u64>,
         used: u64,
@@ -136,7 +142,7 @@ impl Scan {
     /// A turn took this long: windows become longer if that was short, because each costs something, and
     /// shorter if it was too long, so that a processor which never looks at the clock holds its budget all
     /// the same. Whether it was too long.
-    pub(crate) fn took(&mut self, time: Duration, budget: Duration) -> bool {
+    pub fn took(&mut self, time: Duration, budget: Duration) -> bool {
         let late = time > budget;
         self.lingered = time >= budget / 4;
         if late {

@@ -53,10 +53,16 @@ pub(super) async fn drive(run: &mut Run) -> Result<(), End> {
     }
 }
 
-async fn send_memory(run: &mut Run, part: usize, start: u64, len: u64) -> Result<(), End> {
+pub(super) async fn send_memory(
+    run: &mut Run,
+    part: usize,
+    start: u64,
+    len: u64,
+) -> Result<(), End> {
     let allowed = run.quantum().await?;
     let len = len.min(allowed);
-    let more = run.more_after(len);
+    // Whether something follows what is processed is not known, so nothing is corked for it.
+    let more = run.more_after(len) && run.spec.script.is_none();
     let sent = if run.plan.mode == Mode::Ring {
         let op = Pending::submit(&run.host, run.id, Work::SendMemory { part, start, len, more });
         let (ended, stop) = run.watch.supervised(op, Pending::cancel, true).await;

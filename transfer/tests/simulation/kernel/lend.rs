@@ -103,9 +103,12 @@ impl Kernel {
     pub(crate) fn check_all_returned(&mut self) {
         let pipes = self.pipes.iter().filter(|pipe| pipe.state == State::Lent).count();
         let buffers = self.buffers.iter().filter(|buffer| buffer.lent).count();
-        if pipes + buffers > 0 {
-            self.oracle
-                .violate(0, &format!("at the end {pipes} pipes and {buffers} buffers are lent"));
+        let maps = self.maps_held();
+        if pipes + buffers + maps > 0 {
+            let what = format!(
+                "at the end {pipes} pipes and {buffers} buffers are lent, {maps} maps are held"
+            );
+            self.oracle.violate(0, &what);
         }
     }
 }
@@ -200,6 +203,11 @@ impl BufferLease {
         let buffer = &mut kernel.buffers[self.id()];
         buffer.content.overlay(buffer.filled, bytes);
         buffer.filled += bytes.len();
+    }
+
+    /// Writes over what it holds.
+    pub(crate) fn overlay(&self, at: u64, bytes: &Rope) {
+        self.host.borrow_mut().buffers[self.id()].content.overlay(at, bytes);
     }
 
     pub(crate) fn slice(&self, from: u64, len: u64) -> Rope {

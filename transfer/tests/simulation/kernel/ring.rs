@@ -37,6 +37,18 @@ pub(crate) enum Work {
         more: bool,
         zero_copy: bool,
     },
+    /// Into memory of the op's own.
+    ReadHeap {
+        inode: usize,
+        at: u64,
+        len: u64,
+    },
+    /// Makes the pages of a map present, which it holds.
+    Populate {
+        map: usize,
+    },
+    /// A turn of a processor in another thread.
+    Errand,
     /// Memory of the caller, which it shares.
     SendMemory {
         part: usize,
@@ -64,12 +76,17 @@ pub(crate) struct Ended {
     pub(crate) result: Result<u64, i32>,
     pub(crate) pipe: Option<PipeLease>,
     pub(crate) buffer: Option<BufferLease>,
+    /// What was read into memory of its own.
+    pub(crate) read: Rope,
 }
 
 impl Kernel {
     fn submit(&mut self, transfer: usize, work: Work) -> u64 {
         self.reads += 1;
         let id = self.reads;
+        if let Work::Populate { map } = work {
+            self.hold_map(map);
+        }
         let read = Rope::default();
         let op = Op {
             id,
@@ -115,6 +132,12 @@ impl Kernel {
                 let bytes = self.buffers[buffer].content.slice(start, len);
                 self.send_bytes(transfer, &bytes, more, outcome)
             }
+            Work::ReadHeap { inode, at, len } => self.bounded(transfer, outcome, len).map(|len| {
+                read = self.read_file(transfer, inode, at, len, false);
+                read.len()
+            }),
+            Work::Populate { map } => self.populate(transfer, map, outcome),
+            Work::Errand => self.bounded(transfer, outcome, 1),
             Work::SendMemory { part, start, len, more } => {
                 let bytes = self.oracle.memory(transfer, part, start, len);
                 self.send_bytes(transfer, &bytes, more, outcome)
@@ -162,7 +185,12 @@ impl Kernel {
                     self.give_back_buffer(buffer);
                 }
             }
-            Work::Read { .. } | Work::Send { .. } | Work::SendMemory { .. } => {}
+            Work::Populate { map } => self.release_map(map),
+            Work::Read { .. }
+            | Work::ReadHeap { .. }
+            | Work::Errand
+            | Work::Send { .. }
+            | Work::SendMemory { .. } => {}
         }
     }
 
@@ -203,6 +231,7 @@ impl Kernel {
             (Work::Send { buffer, zero_copy: true, .. }, Some(Ok(_))) => {
                 self.hold(op.transfer, buffer);
             }
+            (Work::Populate { map }, _) => self.release_map(map),
             _ => {}
         }
         Some(op)
@@ -246,9 +275,10 @@ impl Future for Pending {
             Work::Read { buffer: id, .. } | Work::Send { buffer: id, .. } => {
                 buffer = Some(BufferLease::of(&self.host, id));
             }
+            Work::ReadHeap { .. } | Work::Populate { .. } | Work::Errand => {}
             Work::SendMemory { .. } => {}
         }
-        Poll::Ready(Ended { result, pipe, buffer })
+        Poll::Ready(Ended { result, pipe, buffer, read: op.read })
     }
 }
 
