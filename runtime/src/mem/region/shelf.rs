@@ -19,7 +19,9 @@ use crate::wake::Remote;
 
 /// From how much of a cap on there is a warning, in eighths.
 const HIGH_WATER_EIGHTHS: u64 = 7;
-/// And how often at most.
+/// Below how much the next crossing is worth another one.
+const LOW_WATER_EIGHTHS: u64 = 6;
+/// And how often there is one at most, for those who go up and down.
 const WARNING_PAUSE: Duration = Duration::from_secs(60);
 
 /// What a shared region is found by. The mapping keeps the inode, so its number stays its own.
@@ -58,6 +60,8 @@ struct State {
     idle: VecDeque<Idle>,
     stamp: u64,
     warned: Option<Instant>,
+    /// What is mapped has crossed the high water mark, and has not fallen below the low one since.
+    high: bool,
     /// The ring is gone: nothing is kept any more.
     closed: bool,
 }
@@ -132,9 +136,11 @@ impl Shelf {
             if fits || sabotaged(Sabotage::RegionsNotCounted) {
                 add(&self.tallies.regions, 1);
                 add(&self.tallies.bytes, bytes);
-                let high = self.is_high(regions, all) && state.may_warn();
+                // Nothing but this adds to it, so it is never lower than before this.
+                state.high &= self.is_near(regions - 1, all - bytes, LOW_WATER_EIGHTHS);
+                let warns = self.is_near(regions, all, HIGH_WATER_EIGHTHS) && state.may_warn();
                 drop(state);
-                if high {
+                if warns {
                     tracing::warn!(regions, bytes = all, "mapped regions are near their limits");
                 }
                 return Ok(());
@@ -152,8 +158,8 @@ impl Shelf {
         }
     }
 
-    fn is_high(&self, regions: u64, bytes: u64) -> bool {
-        let near = |value: u64, limit: u64| value >= limit / 8 * HIGH_WATER_EIGHTHS && limit >= 8;
+    fn is_near(&self, regions: u64, bytes: u64, eighths: u64) -> bool {
+        let near = |value: u64, limit: u64| value >= limit / 8 * eighths && limit >= 8;
         near(regions, self.regions_max) || near(bytes, self.bytes_max)
     }
 
@@ -318,9 +324,12 @@ impl State {
         }
     }
 
+    /// Whether this crossing of the high water mark is told of: each one, but not too often.
     fn may_warn(&mut self) -> bool {
+        let crossed = !std::mem::replace(&mut self.high, true);
         let now = Instant::now();
-        let may = self.warned.is_none_or(|last| now.duration_since(last) >= WARNING_PAUSE);
+        let long_ago = |last| now.duration_since(last) >= WARNING_PAUSE;
+        let may = crossed && self.warned.is_none_or(long_ago);
         if may {
             self.warned = Some(now);
         }
@@ -337,13 +346,64 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_warning_comes_at_seven_eighths_and_not_again_at_once() {
+    fn the_high_water_mark_is_told_of_when_it_is_crossed_and_not_again_before_the_low_one() {
         let config = Config { regions_max: 16, region_bytes_max: 1 << 20, ..Config::default() };
         let shelf = Shelf::new(&config, Remote::new().unwrap());
-        assert!(!shelf.is_high(13, 0) && shelf.is_high(14, 0));
-        assert!(!shelf.is_high(1, 900_000) && shelf.is_high(1, 917_504));
-        let mut state = shelf.state();
-        assert!(state.may_warn() && !state.may_warn());
+        let warnings = Arc::new(AtomicU64::new(0));
+        let told = || warnings.load(Ordering::Relaxed);
+        let up = |count: u64, bytes| (0..count).for_each(|_| shelf.reserve(bytes).unwrap());
+        let down = |count: u64, bytes| (0..count).for_each(|_| shelf.unmapped(bytes));
+        let a_minute_passes = || {
+            let mut state = shelf.state();
+            state.warned = state.warned.and_then(|warned| warned.checked_sub(WARNING_PAUSE));
+        };
+        tracing::subscriber::with_default(Warnings(Arc::clone(&warnings)), || {
+            up(13, 1);
+            assert_eq!(told(), 0, "below seven eighths of the regions");
+            up(1, 1);
+            assert_eq!(told(), 1);
+            a_minute_passes();
+            up(2, 1);
+            assert_eq!(told(), 1, "above, for however long");
+            down(4, 1);
+            up(4, 1);
+            assert_eq!(told(), 1, "it was not below three quarters");
+            down(5, 1);
+            up(5, 1);
+            assert_eq!(told(), 2, "it was");
+            down(16, 1);
+            up(14, 1);
+            assert_eq!(told(), 2, "crossed again within the minute");
+            down(14, 1);
+            a_minute_passes();
+            up(7, 1 << 17);
+            assert_eq!(told(), 3, "seven eighths of the bytes");
+        });
+    }
+
+    /// Counts warnings.
+    struct Warnings(Arc<AtomicU64>);
+
+    impl tracing::Subscriber for Warnings {
+        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+            *metadata.level() == tracing::Level::WARN
+        }
+
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+        fn event(&self, _: &tracing::Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn enter(&self, _: &tracing::span::Id) {}
+
+        fn exit(&self, _: &tracing::span::Id) {}
     }
 
     #[test]
