@@ -173,7 +173,8 @@ fn make(
     shelf.reserve(len)?;
     let faults = || Arc::clone(&shelf.tallies().faults);
     let pages = loop {
-        let mapped = Pages::map(file.as_fd(), start, bytes, access.sharing(), faults());
+        let mapped = crate::inline_len("mmap", u32::MAX)
+            .and_then(|_| Pages::map(file.as_fd(), start, bytes, access.sharing(), faults()));
         match mapped {
             Ok(pages) => break pages,
             Err(error) => {
@@ -305,6 +306,7 @@ impl Work {
     fn populate_inline(&self, len: usize) -> io::Result<()> {
         let Some(region) = self.window.region() else { return Ok(()) };
         let (start, len) = self.pages(len);
+        crate::inline_len("madvise", u32::MAX)?;
         region.pages.populate(start, len, self.intent == Intent::Write)
     }
 
