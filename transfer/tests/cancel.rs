@@ -26,7 +26,8 @@ use scenes::dropped::{
     APPETITES, BODY, FILE, cancel_at_random, drop_everywhere, prepared, small_runtime, whole,
 };
 use support::tap::{Appetite, Random, Tap, in_child, tap_tcp, tap_unix, tcp_pair};
-use support::{WAYS, canary_file, folder, open};
+use support::through::ALL_WAYS;
+use support::{canary_file, folder, open};
 
 #[global_allocator]
 static ALLOCATOR: Quarantine = Quarantine::new();
@@ -158,12 +159,12 @@ fn a_runtime_dropped_with_transfers_in_flight_leaves_nothing_behind() {
     });
 }
 
-/// Drops a runtime after a few turns of six transfers; a second handle of each stream remains.
+/// Drops a runtime after a few turns of eight transfers; a second handle of each stream remains.
 fn drop_runtime(file: &File, turns: u64) -> Vec<(Tap, TcpStream)> {
     let runtime = small_runtime();
     let taps = runtime.block_on(async {
         let mut taps = Vec::new();
-        for (number, way) in WAYS.into_iter().enumerate() {
+        for (number, way) in ALL_WAYS.into_iter().enumerate() {
             let (mut stream, tap) = tap_tcp(APPETITES[number % 2 * 2], 16 << 10);
             taps.push((tap, stream.share()));
             let file = file.clone();

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod scenes;
 mod support;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use ringway::runtime::fs::OpenOptions;
 use ringway::{FileSlice, Mode, Route, Source, transfer_file};
 use ringway_testkit::{Behaviour, Budget, Checker, canary};
 use std::time::Duration;
+use support::through::{ALL_WAYS, through};
 use support::*;
 use tempfile::TempDir;
 
@@ -19,7 +21,7 @@ const SIZES: [u64; 9] =
     [0, 1, 4095, 4096, 4097, 65_537, (1 << 20) - 1, (1 << 20) + 1, (16 << 20) + 7];
 
 fn ways() -> impl Iterator<Item = Option<(Route, Mode)>> {
-    WAYS.into_iter().map(Some).chain([None])
+    ALL_WAYS.into_iter().map(Some).chain([None])
 }
 
 /// Sends in one way and insists on the bytes and on the route.
@@ -29,7 +31,7 @@ fn send(way: Option<(Route, Mode)>, source: impl Into<Source>, checker: Checker,
         .block_on(async {
             let transfer = transfer_file(source, &mut stream);
             match way {
-                Some((route, mode)) => transfer.route(route).mode(mode).await,
+                Some(way) => through(transfer, way).await,
                 None => transfer.await,
             }
         })
@@ -39,6 +41,10 @@ fn send(way: Option<(Route, Mode)>, source: impl Into<Source>, checker: Checker,
     assert_eq!(receipt.bytes, len);
     if let Some((route, _)) = way {
         assert_eq!(receipt.route, route, "{receipt}");
+    }
+    if let Some(done) = &receipt.processed {
+        assert_eq!(done.scanned_bytes, len, "{receipt}");
+        assert!(len < 40_000 || done.referenced_bytes > 0 && done.windows_read == 0, "{receipt}");
     }
     let silent = receipt.fallbacks.iter().all(|fallback| fallback.what == "read by the ring");
     assert!(silent, "{receipt}");
@@ -62,6 +68,7 @@ fn check_folder(folder: &Path) {
         std::fs::remove_file(&path).unwrap();
     }
     check_border(folder);
+    scenes::processed::cut_under_the_processor_in(folder);
 }
 
 fn check_direct(path: &Path, len: u64) {

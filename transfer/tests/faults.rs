@@ -18,10 +18,11 @@ use ringway::runtime::fs::File;
 use ringway::runtime::net::Stream;
 use ringway::runtime::time::timeout;
 use ringway::runtime::{Config, PipeLease, Runtime, lend_pipe, stats};
-use ringway::{Mode, Parts, Receipt, Route, Sink, TransferError, transfer_file};
+use ringway::{Consistency, Mode, Parts, Receipt, Route, Sink, TransferError, transfer_file};
 use ringway_testkit::{Census, canary};
 use support::tap::{Appetite, Tap, in_child, quiet, tap_tcp, tap_unix};
-use support::{WAYS, canary_file, folder, open};
+use support::through::{ALL_WAYS, through};
+use support::{canary_file, folder, open};
 
 const FILE: u64 = 41;
 const BODY: u64 = (80 << 10) + 3;
@@ -36,9 +37,14 @@ const EIO: i32 = 5;
 const EBADF: i32 = 9;
 const EAGAIN: i32 = 11;
 const ENOMEM: i32 = 12;
+const EACCES: i32 = 13;
+const EFAULT: i32 = 14;
+const ENODEV: i32 = 19;
 const EINVAL: i32 = 22;
+const ENFILE: i32 = 23;
 const ENOSPC: i32 = 28;
 const EPIPE: i32 = 32;
+const EOVERFLOW: i32 = 75;
 const EOPNOTSUPP: i32 = 95;
 const ECONNRESET: i32 = 104;
 const ENOBUFS: i32 = 105;
@@ -78,6 +84,11 @@ fn faults_of(name: &str) -> Vec<Fault> {
             ],
             &[1, 199, 200, 201, 4096, 12_287],
         ),
+        "madvise" => (
+            &[EAGAIN, EINTR, ENOMEM, EIO, EFAULT, ECANCELED, EINVAL, EBADF, EPERM],
+            &[1, 4096, 12_287],
+        ),
+        "mmap" => (&[EAGAIN, ENOMEM, EACCES, ENODEV, EPERM, ENFILE, EINVAL, EOVERFLOW], &[]),
         "poll" => (&[EINTR, ENOMEM, ECANCELED, EINVAL, EBADF], &[]),
         other => panic!("an operation that no arm names: {other}"),
     };
@@ -133,6 +144,8 @@ struct Tally {
     injected: usize,
     completed: usize,
     failed: usize,
+    /// In transfers through a processor.
+    of_mapped: usize,
     by_name: BTreeMap<&'static str, usize>,
     by_kind: BTreeMap<String, usize>,
 }
@@ -163,11 +176,20 @@ struct Scene {
     zero_copy: bool,
     /// All pipes are lent, so that there is only sendfile(2) or the copy.
     no_pipes: bool,
+    /// What a processor was shown is what goes out.
+    snapshot: bool,
 }
 
 impl Scene {
     fn all(quantum: u64) -> Vec<Self> {
-        let plain = |way| Self { way, quantum, body: BODY, zero_copy: false, no_pipes: false };
+        let plain = |way| Self {
+            way,
+            quantum,
+            body: BODY,
+            zero_copy: false,
+            no_pipes: false,
+            snapshot: false,
+        };
         // Head, file and tail in one send, whose rest is too short for another one without a copy.
         let zero_copy = |mode| Self {
             zero_copy: true,
@@ -181,8 +203,11 @@ impl Scene {
             zero_copy(Mode::Ring),
             no_pipes(Mode::Inline),
             no_pipes(Mode::Hybrid),
+            Self { no_pipes: true, ..plain((Route::Mapped, Mode::Hybrid)) },
+            Self { snapshot: true, ..plain((Route::Mapped, Mode::Hybrid)) },
+            Self { snapshot: true, ..plain((Route::Mapped, Mode::Inline)) },
         ];
-        [&WAYS.map(plain)[..], &special].concat()
+        [&ALL_WAYS.map(plain)[..], &special].concat()
     }
 
     async fn torture<S: Sink + DerefMut<Target = Stream>>(
@@ -201,6 +226,7 @@ impl Scene {
                 let (report, outcome) = self.step(stream, tap, file, kth, fault).await;
                 // How the ops follow each other depends on the peer's pace: it may be another one.
                 if let Some(name) = report.fired {
+                    tally.of_mapped += usize::from(self.way.0 == Route::Mapped);
                     tally.count(name, &outcome);
                 }
                 if tally.injected.is_multiple_of(16) {
@@ -253,9 +279,11 @@ impl Scene {
             .with_stall_hold(Duration::from_millis(2));
         let (route, mode) = self.way;
         let transfer = transfer_file(parts, stream).limits(limits).mode(mode);
+        let transfer =
+            if self.snapshot { transfer.consistency(Consistency::Snapshot) } else { transfer };
         // Not forced where it may fall back: that is part of what is tested.
-        let forced = matches!(mode, Mode::Ring) || route == Route::Copy;
-        let transfer = if forced { transfer.route(route) } else { transfer };
+        let forced = matches!(mode, Mode::Ring) || route != Route::Splice;
+        let transfer = if forced { through(transfer, self.way) } else { transfer };
         fault::arm(kth, fault);
         let outcome = timeout(HANG, transfer.zero_copy(self.zero_copy).into_future()).await;
         let report = fault::disarm();

@@ -15,7 +15,8 @@ use scenes::aborted::{
     tiny_runtime,
 };
 use support::tap::{Random, in_child, quiet};
-use support::{WAYS, canary_file, expecting, folder, open};
+use support::through::ALL_WAYS;
+use support::{canary_file, expecting, folder, open};
 
 #[test]
 fn no_byte_of_an_aborted_transfer_reaches_the_next_client() {
@@ -57,7 +58,7 @@ fn clients_that_go_away_beside_others_that_stay_mix_no_bytes() {
                 receivers.push((leaves, receiver));
                 let file = if leaves { victim.clone() } else { next.clone() };
                 tasks.push(spawn(async move {
-                    let way = WAYS[number % WAYS.len()];
+                    let way = ALL_WAYS[number % ALL_WAYS.len()];
                     send(&file, &mut stream, way).await.is_ok()
                 }));
             }

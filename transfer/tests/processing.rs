@@ -192,3 +192,79 @@ fn a_promise_is_kept_to_the_byte_or_broken_before_it_is_exceeded() {
         }
     }
 }
+
+/// Keeps what lies in some places of the file, wherever windows end, and says in front of each piece where
+/// that is.
+struct Places<'p>(&'p [std::ops::Range<u64>]);
+
+impl Processor for Places<'_> {
+    fn process(
+        &mut self,
+        window: &mut Window<'_>,
+        output: &mut Output<'_>,
+    ) -> Result<usize, ProcessError> {
+        let (from, to) = (window.offset(), window.offset() + window.len() as u64);
+        for place in self.0 {
+            let (begin, end) = (place.start.max(from), place.end.min(to));
+            if begin < end {
+                if begin == place.start {
+                    output.write(&begin.to_be_bytes())?;
+                }
+                output.send(usize::try_from(begin - from)?..usize::try_from(end - from)?);
+            }
+        }
+        Ok(window.len())
+    }
+}
+
+#[test]
+fn places_beyond_four_gibibytes_are_found_by_their_offset() {
+    const GIB: u64 = 1 << 30;
+    let _budget = Budget::new(Duration::from_secs(60));
+    let folder = folder();
+    let (path, len) = (folder.path().join("sparse"), 5 * GIB + 12_345);
+    ringway_testkit::canary::write_sparse_file(&path, 8, len).unwrap();
+    let file = open(&path);
+    // What is scanned reaches over each border; what is kept lies at it, and begins and ends anywhere.
+    let scanned =
+        [2 * GIB, 3 * GIB, 4 * GIB].map(|border| border - (3 << 20)..border + (5 << 20) + 777);
+    let places = [
+        2 * GIB - 1..2 * GIB + 1,
+        3 * GIB - 70_001..3 * GIB + 4096,
+        4 * GIB - 70_001..4 * GIB - 4096,
+        4 * GIB - 1000..4 * GIB + 1000,
+        4 * GIB + 65_536..4 * GIB + (1 << 20) + 17,
+        4 * GIB + (4 << 20)..4 * GIB + (4 << 20) + 10,
+        len - 500_000..len,
+    ];
+    let mut expected = Vec::new();
+    let plain = std::fs::File::open(&path).unwrap();
+    for place in &places {
+        let mut bytes = vec![0; usize::try_from(place.end - place.start).unwrap()];
+        std::os::unix::fs::FileExt::read_exact_at(&plain, &mut bytes, place.start).unwrap();
+        expected.extend(place.start.to_be_bytes());
+        expected.extend(bytes);
+    }
+    assert!(expected.iter().filter(|byte| **byte != 0).count() > 100_000, "not only holes");
+    let runtime = runtime();
+    for consistency in [Consistency::Shared, Consistency::Snapshot] {
+        for window in [100_000, 4 << 20] {
+            let (mut stream, theirs) = unix_pair();
+            let peer = Gated::new(theirs);
+            peer.open(u64::MAX);
+            let parts = scanned.iter().cloned().fold(Parts::new(), |parts, r| parts.file(&file, r));
+            let parts = parts.file(&file, len - 600_000..len);
+            let transfer = transfer_file(parts, &mut stream)
+                .window_limits(WindowLimits::default().with_window_bytes(window))
+                .consistency(consistency)
+                .process(Places(&places));
+            let receipt = runtime.block_on(transfer.into_future()).unwrap();
+            end(stream);
+            let received = peer.finish();
+            assert!(received == expected, "{} {}: {receipt}", received.len(), expected.len());
+            let done = receipt.processed.unwrap();
+            assert_eq!(done.scanned_bytes, 3 * ((8 << 20) + 777) + 600_000);
+            assert_eq!(done.referenced_bytes > 0, consistency == Consistency::Shared);
+        }
+    }
+}

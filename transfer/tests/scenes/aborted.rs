@@ -12,7 +12,8 @@ use ringway_testkit::Census;
 use ringway_testkit::peer::Stop;
 
 use crate::support::tap::{Appetite, Random, close, quiet, tap_tcp, tap_unix};
-use crate::support::{self, WAYS, canary_file, expecting, folder, open};
+use crate::support::through::{ALL_WAYS, through};
+use crate::support::{self, canary_file, expecting, folder, open};
 
 pub const VICTIM: u64 = 31;
 pub const NEXT: u64 = 32;
@@ -28,17 +29,20 @@ pub fn abort_and_go_on(count: u64) {
     let runtime = tiny_runtime();
     let (victim, next) = (open(&victim), open(&next));
     let mut random = Random(3);
-    let (mut aborted, mut rounds) = (0, 0usize);
+    let (mut aborted, mut rounds, mut mapped) = (0, 0usize, 0);
     while aborted < count {
         // Splices mostly, for it is the pipe that could carry something over.
-        let way = WAYS[usize::try_from(random.below(9)).unwrap() % WAYS.len()];
+        let way = ALL_WAYS[usize::try_from(random.below(11)).unwrap() % ALL_WAYS.len()];
         let read = random.below(300 << 10);
-        aborted += u64::from(abort(&runtime, &victim, way, read, rounds % 3));
+        let left = u64::from(abort(&runtime, &victim, way, read, rounds % 3));
+        aborted += left;
+        mapped += if way.0 == Route::Mapped { left } else { 0 };
         rounds += 1;
         let (mut stream, receiver) = support::tcp(expecting(NEXT, 0));
-        let (route, mode) = WAYS[rounds % 3];
-        let sent = runtime
-            .block_on(async { transfer_file(&next, &mut stream).route(route).mode(mode).await });
+        // Those that take pipes.
+        let next_way = ALL_WAYS[[0, 1, 2, 6, 7][rounds % 5]];
+        let sent =
+            runtime.block_on(async { through(transfer_file(&next, &mut stream), next_way).await });
         close(&runtime, stream);
         receiver.join().unwrap().assert_complete(sent.unwrap().bytes);
     }
@@ -48,7 +52,7 @@ pub fn abort_and_go_on(count: u64) {
     drop((runtime, victim, next));
     before.assert_unchanged_within(Duration::from_secs(5));
     println!(
-        "{aborted} aborted of {rounds}, {} pipes destroyed: 0 foreign bytes, 0 fds leaked",
+        "{aborted} aborted of {rounds}, {mapped} of them through a processor, {} pipes destroyed: 0 foreign bytes, 0 fds leaked",
         stats.pipes_destroyed
     );
 }
@@ -82,11 +86,11 @@ fn abort(runtime: &Runtime, file: &File, way: (Route, Mode), read: u64, how: usi
 pub async fn send<S: Sink>(
     file: &File,
     stream: &mut S,
-    (route, mode): (Route, Mode),
+    way: (Route, Mode),
 ) -> Result<u64, TransferError> {
     // Less than a pipe holds: one that is full could pass nothing on, for nothing more goes into it.
     let transfer = transfer_file(file, stream).quantum(96 << 10);
-    transfer.route(route).mode(mode).await.map(|receipt| receipt.bytes)
+    through(transfer, way).await.map(|receipt| receipt.bytes)
 }
 
 pub fn tiny_runtime() -> Runtime {

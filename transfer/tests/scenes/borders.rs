@@ -6,6 +6,7 @@ use ringway::{Parts, transfer_file};
 use ringway_testkit::{Behaviour, Checker, canary};
 
 use crate::support::tap::{Appetite, close, tap_tcp};
+use crate::support::through::{ALL_WAYS, through};
 use crate::support::{WAYS, canary_file, folder, open, runtime, tcp};
 
 const FILE: u64 = 61;
@@ -18,13 +19,13 @@ pub fn send_ranges_far_out() {
     canary::write_sparse_file(&path, FILE, len).unwrap();
     let file = open(&path);
     let runtime = runtime();
-    for (route, mode) in WAYS {
+    for way in ALL_WAYS {
         for middle in [1u64 << 31, 3 << 30, 1 << 32, len - 500_000] {
             let (from, to) = (middle - 300_001, (middle + 500_000).min(len));
             let checker = Checker::sparse(FILE, from, len);
             let (mut stream, receiver) = tcp(Behaviour::read_all().expecting(checker));
             let receipt = runtime.block_on(async {
-                transfer_file(&file, &mut stream).range(from..to).route(route).mode(mode).await
+                through(transfer_file(&file, &mut stream).range(from..to), way).await
             });
             close(&runtime, stream);
             assert_eq!(receipt.unwrap().bytes, to - from);

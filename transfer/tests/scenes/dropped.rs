@@ -17,7 +17,8 @@ use ringway::{CancelToken, Mode, Parts, Route, Sink, Transfer, transfer_file};
 use ringway_testkit::{Census, Quarantine, canary};
 
 use crate::support::tap::{Appetite, Random, Tap, quiet, tap_tcp, tap_unix};
-use crate::support::{WAYS, canary_file, folder, open};
+use crate::support::through::{ALL_WAYS, through};
+use crate::support::{canary_file, folder, open};
 
 pub const FILE: u64 = 21;
 pub const BODY: u64 = (96 << 10) + 7;
@@ -62,6 +63,8 @@ pub fn drop_everywhere(count: u64) {
 #[derive(Debug, Default)]
 struct Tally {
     dropped: u64,
+    /// Of those that were dropped, those through a processor.
+    of_mapped: u64,
     poisoned: u64,
     mid_body: u64,
     completed: u64,
@@ -76,7 +79,7 @@ async fn sweep<S: Sink + DerefMut<Target = Stream>>(
     tally: &mut Tally,
 ) {
     let base = stats().unwrap();
-    for (way, late) in WAYS.into_iter().flat_map(|way| [(way, false), (way, true)]) {
+    for (way, late) in ALL_WAYS.into_iter().flat_map(|way| [(way, false), (way, true)]) {
         for polls in 0.. {
             let began = stream.accepted();
             let transfer = prepared(file, stream, way).into_future();
@@ -87,6 +90,7 @@ async fn sweep<S: Sink + DerefMut<Target = Stream>>(
                 let receipt = outcome.unwrap_or_else(|error| panic!("{way:?}: {error}"));
                 assert_eq!(receipt.bytes, stream.accepted() - began);
             }
+            tally.of_mapped += u64::from(way.0 == Route::Mapped && !completed);
             settle_and_check(stream, tap, began, completed, tally).await;
             quiet(&base).await;
             if completed || used < polls {
@@ -96,12 +100,12 @@ async fn sweep<S: Sink + DerefMut<Target = Stream>>(
     }
     // And after all that the connection carries a whole body.
     let began = stream.accepted();
-    let (route, mode) = WAYS[usize::try_from(tally.dropped).unwrap() % WAYS.len()];
+    let way = ALL_WAYS[usize::try_from(tally.dropped).unwrap() % ALL_WAYS.len()];
     if appetite == Appetite::Stalled {
         // Nobody reads while it is sent, so no more than fits into the socket.
-        transfer_file(file, stream).range(1..4097).route(route).mode(mode).await.unwrap();
+        through(transfer_file(file, stream).range(1..4097), way).await.unwrap();
     } else {
-        prepared(file, stream, (route, mode)).await.unwrap();
+        prepared(file, stream, way).await.unwrap();
     }
     if appetite == Appetite::Stalled {
         tap.take_canary(FILE, 1, stream.accepted() - began);
@@ -143,7 +147,7 @@ pub fn prepared<'t, S: Sink>(file: &File, stream: &'t mut S, way: (Route, Mode))
         .with_quantum_bytes(12 << 10)
         .with_copy_batch_bytes(12 << 10)
         .with_stall_hold(Duration::from_micros(200));
-    transfer_file(parts, stream).limits(limits).route(way.0).mode(way.1)
+    through(transfer_file(parts, stream).limits(limits), way)
 }
 
 /// What [`prepared`] sends.
@@ -222,7 +226,7 @@ pub fn cancel_at_random(count: u64) {
         let (mut stream, tap) = tap_tcp(appetite, 16 << 10);
         runtime.block_on(async {
             let base = stats().unwrap();
-            for way in WAYS.repeat(5) {
+            for way in ALL_WAYS.repeat(5) {
                 let began = stream.accepted();
                 let token = CancelToken::new();
                 let delay = Duration::from_micros(random.below(400));

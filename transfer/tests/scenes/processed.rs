@@ -3,6 +3,7 @@
 
 use std::fs::OpenOptions;
 use std::future::IntoFuture;
+use std::path::Path;
 use std::time::Duration;
 
 use ringway::error::ErrorKind;
@@ -10,6 +11,8 @@ use ringway::process::{Output, ProcessError, Processor, Window, WindowLimits};
 use ringway::runtime::time::sleep;
 use ringway::runtime::{Runtime, spawn};
 use ringway::{Limits, Thresholds, transfer_file};
+
+use ringway_testkit::canary;
 
 use crate::support::gated::Gated;
 use crate::support::{canary_bytes, canary_file, end, folder, open, runtime, unix_pair};
@@ -47,10 +50,16 @@ impl<F: FnMut()> Processor for Pieces<F> {
 /// Cuts the file while a processor looks at a window of it, in front of the window, in it, and in its last
 /// page, for which there is no signal: nothing of that window may go out.
 pub fn cut_under_the_processor() {
-    let (folder, runtime) = (folder(), runtime());
+    cut_under_the_processor_in(folder().path());
+}
+
+/// The same on the file system of this folder.
+pub fn cut_under_the_processor_in(folder: &Path) {
+    let runtime = runtime();
     for to in [2 * WINDOW, 3 * WINDOW, 3 * WINDOW + 5000, 4 * WINDOW - 100] {
         for reference_min in WAYS {
-            let path = canary_file(&folder, 9, LEN);
+            let path = folder.join("cut");
+            canary::write_file(&path, 9, LEN).unwrap();
             let writer = OpenOptions::new().write(true).open(&path).unwrap();
             let (mut stream, theirs) = unix_pair();
             let peer = Gated::new(theirs);

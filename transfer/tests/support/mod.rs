@@ -7,6 +7,7 @@ pub mod feed;
 pub mod gated;
 pub mod sealed;
 pub mod tap;
+pub mod through;
 pub mod traced;
 pub mod wire;
 

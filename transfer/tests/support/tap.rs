@@ -70,7 +70,7 @@ pub fn close(runtime: &Runtime, stream: impl std::ops::Deref<Target = Stream>) {
 }
 
 /// What a ring holds and must give back.
-pub fn gauges(stats: &Stats) -> [(&'static str, u64); 6] {
+pub fn gauges(stats: &Stats) -> [(&'static str, u64); 7] {
     [
         ("ops_in_flight", stats.ops_in_flight),
         ("ops_orphaned", stats.ops_orphaned),
@@ -78,6 +78,7 @@ pub fn gauges(stats: &Stats) -> [(&'static str, u64); 6] {
         ("leases", stats.leases),
         ("pipes_lent", stats.pipes_lent),
         ("timers", stats.timers),
+        ("regions_held", stats.regions.saturating_sub(stats.regions_idle)),
     ]
 }
 
