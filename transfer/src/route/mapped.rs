@@ -94,6 +94,8 @@ struct Mapped<'t> {
     heap: Vec<u8>,
     /// The window after this one.
     ahead: Option<Ahead>,
+    /// This range was resident when the window before it was sent: it is not asked a second time.
+    resident: Option<Range<u64>>,
     /// The processor changes windows in place.
     changes: bool,
     /// The file cannot be mapped, whoever asks.
@@ -137,6 +139,7 @@ pub(super) async fn drive<'t>(
         kept: Vec::new(),
         heap: Vec::new(),
         ahead: None,
+        resident: None,
         changes: false,
         unmappable: false,
         texture: Texture::default(),

@@ -117,9 +117,13 @@ impl Mapped<'_> {
 
     /// Starts to map what follows, if that has to wait for a disk.
     pub(super) fn open_ahead(&mut self, run: &Run<'_>, range: Option<Range<u64>>) {
-        self.ahead = None;
+        (self.ahead, self.resident) = (None, None);
         let Some(range) = range.filter(|_| !self.reads(run)) else { return };
-        if run.pace.is_some() || self.populate(run, &range) == Populate::Inline {
+        if run.pace.is_some() {
+            return;
+        }
+        if self.populate(run, &range) == Populate::Inline {
+            self.resident = Some(range);
             return;
         }
         let Some(mut populating) = self.mapping(run, range.clone()) else { return };
@@ -151,6 +155,9 @@ impl Mapped<'_> {
 
     /// Who makes the pages of a range present.
     fn populate(&self, run: &Run<'_>, range: &Range<u64>) -> Populate {
+        if self.resident.as_ref() == Some(range) {
+            return Populate::Inline;
+        }
         let len = range.end - range.start;
         let ask = || run.body.residency(self.part, range.start, len, run.limits);
         let inline = match run.plan.mode {

@@ -291,7 +291,7 @@ impl Mapped<'_> {
             self.drop_staged(run);
         }
         self.fresh = false;
-        self.ahead = None;
+        (self.ahead, self.resident) = (None, None);
         let snapshot = self.processing.snapshot || run.body.file(self.part).is_none();
         let (mut kept, mut whole) = (Vec::new(), true);
         let mut outgoing = std::mem::take(&mut self.outgoing);
