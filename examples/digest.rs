@@ -1,7 +1,13 @@
 //! Sends a file with its SHA-256 behind it: `cargo run --example digest -- FILE HOST:PORT`
 //!
 //! The digest is computed while the file is sent, of the very bytes that are sent; the receiver splits the
-//! last 32 bytes off and compares.
+//! last 32 bytes off and compares. By hand:
+//!
+//! ```text
+//! nc -l 9000 > got                                     # in one terminal, the example in another
+//! head -c -32 got | sha256sum                          # of what came
+//! tail -c 32 got | od -An -v -t x1 | tr -d ' \n'       # what came behind it
+//! ```
 
 use std::net::ToSocketAddrs;
 

@@ -1,4 +1,4 @@
-//! Writes a message into a mapped file and reads it back: `cargo run --example region -- FILE`
+//! Writes a message into a new mapped file and reads it back: `cargo run --example region -- FILE`
 
 use ringway::runtime::fs::OpenOptions;
 use ringway::runtime::region::{self, Access, Options};
@@ -12,7 +12,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args().nth(1).ok_or("usage: region FILE")?;
     let message = b"a length, and a message of that length";
     Runtime::new()?.block_on(async {
-        let file = OpenOptions::new().write(true).create(true).open(path).await?;
+        // A new one: what is stored into a shared window is in the file at once, over whatever stood there.
+        let file = OpenOptions::new().write(true).create_new(true).open(path).await?;
 
         // Preallocate, so that no store runs out of space, and map, with every page present.
         region::preallocate(&file, FILE_BYTES).await?;

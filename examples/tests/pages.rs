@@ -116,9 +116,14 @@ fn region_reads_back_what_it_has_put() {
     assert!(running.0.wait().unwrap().success(), "{said}");
     let message = "a length, and a message of that length";
     assert_eq!(said, format!("{message}\n1 region unmapped, 0 left\n"));
-    let content = std::fs::read(path).unwrap();
+    let content = std::fs::read(&path).unwrap();
     assert_eq!(content.len(), 1 << 20);
     assert_eq!(&content[4..4 + message.len()], message.as_bytes());
+    // Somebody's file is nothing to try things out on.
+    let precious = folder.path().join("precious");
+    std::fs::write(&precious, "precious").unwrap();
+    assert!(!start("region", &[precious.to_str().unwrap()]).0.wait().unwrap().success());
+    assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
 }
 
 #[test]
