@@ -27,6 +27,7 @@ const WINDOW: u64 = 40 << 10;
 /// Pieces of these lengths in turn, by their place in the file.
 const MADE: u64 = 700;
 const SHORT: u64 = 900;
+/// As many as are copied at once.
 const CHANGED: u64 = 300;
 const LONG: u64 = 12_000;
 
@@ -51,7 +52,7 @@ impl Processor for Same {
             let end = border.into_iter().find(|border| place < *border).unwrap_or(u64::MAX);
             let end = end.min(MADE + SHORT + CHANGED + LONG);
             let to = (at + usize::try_from(end - place)?).min(window.len());
-            let mut copy = [0; (MADE + CHANGED) as usize];
+            let mut copy = [0; 300];
             if made {
                 if output.room() < to - at {
                     break;
