@@ -147,37 +147,42 @@ impl<H: FnMut(&Record<'_>) -> bool, C: FnMut(&[u8]) -> bool> RecordFilter<H, C> 
         length: impl Fn(&Window<'_>, usize) -> Result<Option<usize>, ProcessError>,
     ) -> Result<usize, ProcessError> {
         let (mut at, end) = (0, window.len());
-        let mut kept = 0..0;
-        'window: loop {
+        let (mut kept, mut seen, mut keeps) = (0..0, 0, 0);
+        let ended = 'window: loop {
             for _ in 0..RECORDS_PER_LOOK {
-                let Some(len) = length(window, at)?.filter(|len| *len <= end - at) else {
-                    break 'window;
+                let len = match length(window, at) {
+                    Ok(Some(len)) if len <= end - at => len,
+                    Ok(_) => break 'window Ok(at),
+                    Err(error) => break 'window Err(error),
                 };
-                self.seen += 1;
+                seen += 1;
                 if self.matches(&Record { window, at, len }) {
                     if kept.end != at {
                         output.send(kept);
                         if output.is_full() {
                             // This record is shown again, so it was not seen yet.
-                            self.seen -= 1;
-                            return Ok(at);
+                            seen -= 1;
+                            kept = at..at;
+                            break 'window Ok(at);
                         }
                         kept = at..at;
                     }
                     kept.end = at + len;
-                    self.kept += 1;
+                    keeps += 1;
                 }
                 at += len;
             }
             if window.is_due() {
-                break;
+                break Ok(at);
             }
-        }
+        };
         output.send(kept);
-        Ok(at)
+        self.seen += seen;
+        self.kept += keeps;
+        ended
     }
 
-    #[inline]
+    #[inline(always)]
     fn matches(&mut self, record: &Record<'_>) -> bool {
         if !(self.head)(record) {
             return false;

@@ -102,13 +102,23 @@ impl<'p> Words<'p> {
     /// The first `N` bytes of the range, which has so many; `N` is at most 8.
     #[inline]
     pub(super) fn first<const N: usize>(&self) -> [u8; N] {
-        let (shift, mut bytes) = (self.start % WORD, [0; N]);
-        if shift + N <= WORD {
-            let word = self.word(self.start).load(Ordering::Relaxed).to_ne_bytes();
-            bytes.copy_from_slice(&word[shift..shift + N]);
-        } else {
-            self.load(&mut bytes);
+        let shift = self.start % WORD;
+        if shift + N > WORD {
+            return self.first_across();
         }
+        let word = self.word(self.start).load(Ordering::Relaxed).to_ne_bytes();
+        let mut bytes = [0; N];
+        bytes.copy_from_slice(&word[shift..shift + N]);
+        bytes
+    }
+
+    /// The same where they lie in two words. Apart from the other, so that that stays short enough to be
+    /// inlined where a scan loads one number of each record.
+    #[cold]
+    #[inline(never)]
+    fn first_across<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.load(&mut bytes);
         bytes
     }
 
