@@ -1,5 +1,7 @@
 //! The ways to filter records on their way into a socket.
 
+mod taking_turns;
+
 use std::fs::File;
 use std::io::{IoSlice, Write};
 use std::net::TcpStream;
@@ -47,6 +49,18 @@ pub(crate) const ARMS: &[Arm] = &[
         about: "walk over a populated map, and send nothing",
         sends: Sends::Nothing,
         run: filter_only,
+    },
+    Arm {
+        name: "walk-then-splice",
+        about: "a bare loop in turns: 4 MiB of a map that is there already are walked over, and spliced",
+        sends: Sends::Everything,
+        run: |file, socket, mask| taking_turns::run(file, socket, mask, false),
+    },
+    Arm {
+        name: "map-walk-splice",
+        about: "the same, with each 4 MiB mapped, populated and unmapped",
+        sends: Sends::Everything,
+        run: |file, socket, mask| taking_turns::run(file, socket, mask, true),
     },
     Arm {
         name: "splice",
@@ -187,11 +201,16 @@ struct Map {
 
 impl Map {
     fn new(file: &File) -> Result<Self> {
-        let len = usize::try_from(file.metadata()?.len())?;
+        Self::of(file, 0, usize::try_from(file.metadata()?.len())?)
+    }
+
+    fn of(file: &File, offset: usize, len: usize) -> Result<Self> {
+        let offset = libc::off_t::try_from(offset)?;
         let fd = std::os::fd::AsRawFd::as_raw_fd(file);
         let flags = libc::MAP_SHARED | libc::MAP_POPULATE;
         // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
-        let base = unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ, flags, fd, 0) };
+        let base =
+            unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ, flags, fd, offset) };
         ensure!(base != libc::MAP_FAILED, "mmap failed: {}", std::io::Error::last_os_error());
         Ok(Self { base, len })
     }
