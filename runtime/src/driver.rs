@@ -255,10 +255,11 @@ impl Driver {
     /// Returns whether the kernel has let go of all ops.
     pub(crate) fn shut_down(&mut self, timeout: Duration) -> bool {
         let mut again = Instant::now();
-        let deadline = again + timeout;
+        // Beyond what the clock can tell there is no deadline.
+        let deadline = again.checked_add(timeout);
         while self.port.in_flight() > 0 {
             let now = Instant::now();
-            if now >= deadline {
+            if deadline.is_some_and(|deadline| now >= deadline) {
                 return false;
             }
             // Again and again, because what is released can start ops, and because a cancellation
@@ -267,7 +268,8 @@ impl Driver {
                 self.port.doom_all();
                 again = now + SHUTDOWN_PAUSE;
             }
-            if self.turn(Patience::Until(Some(again.min(deadline)))).is_err() {
+            let until = deadline.map_or(again, |deadline| again.min(deadline));
+            if self.turn(Patience::Until(Some(until))).is_err() {
                 return false;
             }
         }

@@ -41,8 +41,8 @@ const LET_GO_ROUNDS: u32 = 8;
 /// [`Handle`]s can go anywhere. Dropping the runtime drops its tasks, cancels every op and waits for
 /// the kernel to let go of them (see [`Config::shutdown_timeout`]).
 ///
-/// Making a runtime blocks `SIGPIPE` in the calling thread: splice(2) has no other way of not
-/// raising it.
+/// Making a runtime blocks `SIGPIPE` in the calling thread, because splice(2) has no other way of not
+/// raising it, and `SIGXFSZ`, which a write beyond `RLIMIT_FSIZE` raises beside its error.
 ///
 /// ```
 /// use ringway_runtime::Runtime;
@@ -99,6 +99,7 @@ impl Runtime {
         if !sabotaged(Sabotage::SigpipeNotBlocked) {
             sys::thread::block_sigpipe();
         }
+        sys::thread::block_sigxfsz();
         let buffers = Pool::new(&config.buffers, Rc::clone(&counters))
             .map_err(|error| StartError::new("mmap", error))?;
         let unregistered = register(&mut driver, &buffers, config.register_buffers);

@@ -96,9 +96,13 @@ pub struct Sleep {
 /// # Ok(()) }
 /// ```
 pub fn sleep(duration: Duration) -> Sleep {
-    // A duration beyond the clock's range is "never" for all that matters: thirty years.
-    let never = || Instant::now() + Duration::from_secs(30 * 365 * 86400);
-    sleep_until(Instant::now().checked_add(duration).unwrap_or_else(never))
+    sleep_until(after(Instant::now(), duration))
+}
+
+/// A moment after another. What is beyond the clock's range is "never" for all that matters: thirty years.
+pub(crate) fn after(moment: Instant, duration: Duration) -> Instant {
+    const NEVER: Duration = Duration::from_secs(30 * 365 * 86400);
+    moment.checked_add(duration).unwrap_or_else(|| moment + NEVER)
 }
 
 /// Waits for a moment.
@@ -216,10 +220,11 @@ impl Interval {
     pub async fn tick(&mut self) {
         sleep_until(self.next).await;
         let now = Instant::now();
-        self.next += self.period;
+        self.next = after(self.next, self.period);
         if self.next < now {
             let missed = (now - self.next).as_nanos() / self.period.as_nanos() + 1;
-            self.next += self.period.saturating_mul(u32::try_from(missed).unwrap_or(u32::MAX));
+            let missed = u32::try_from(missed).unwrap_or(u32::MAX);
+            self.next = after(self.next, self.period.saturating_mul(missed));
         }
     }
 }

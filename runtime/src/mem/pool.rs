@@ -133,7 +133,8 @@ impl fmt::Debug for Pool {
 
 impl Class {
     fn new(class: &BufferClass) -> io::Result<Self> {
-        let bytes = class.bytes.max(1).next_multiple_of(PAGE);
+        let whole = class.bytes.max(1).checked_next_multiple_of(PAGE);
+        let bytes = whole.ok_or(io::ErrorKind::OutOfMemory)?;
         let count = usize::try_from(class.count.max(1)).unwrap_or(1);
         let arena_bytes = bytes.saturating_mul(count);
         let mut arena = MmapMut::map_anon(arena_bytes)?;

@@ -407,7 +407,7 @@ impl Stream {
 
     /// See [`TcpStream::drained`](super::TcpStream::drained).
     pub(super) async fn drained_within(&self, limit: Duration) -> io::Result<Drained> {
-        let deadline = Instant::now() + limit;
+        let deadline = time::after(Instant::now(), limit);
         let mut pause = Duration::from_micros(200);
         loop {
             let left = self.unacknowledged()?;

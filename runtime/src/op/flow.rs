@@ -185,9 +185,12 @@ impl Flow {
         self.dry.store(dry, Ordering::Relaxed);
     }
 
-    /// Registers for the moment when no send is in flight any more.
+    /// Registers for the moment when no send is in flight any more. Who is polled again while it
+    /// waits is registered already.
     pub(crate) fn wake_when_exact(&self, waker: &Waker) {
-        if let Ok(mut waiters) = self.waiters.lock() {
+        if let Ok(mut waiters) = self.waiters.lock()
+            && !waiters.iter().any(|known| known.will_wake(waker))
+        {
             waiters.push(waker.clone());
         }
     }
@@ -211,6 +214,17 @@ impl AsFd for Flow {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_waits_for_an_exact_count_is_registered_once() {
+        let flow = Flow::new(std::fs::File::open("/dev/null").unwrap().into());
+        flow.departed();
+        (0..1000).for_each(|_| flow.wake_when_exact(Waker::noop()));
+        flow.arrived();
+        let mut wakers = Vec::new();
+        flow.collect_waiters(&mut wakers);
+        assert_eq!(wakers.len(), 1);
+    }
 
     #[test]
     fn forgiving_tells_what_went_out_since_the_transfer_began() {

@@ -136,7 +136,7 @@ pub(crate) fn file_system(fd: BorrowedFd<'_>) -> io::Result<FileSystem> {
         | 0x0bd0_0bd0 | 0x0102_3456 | 0x7461_636f => FileSystem::Network,
         0x6573_5546 | 0x786f_4256 | 0xbacb_acbc | 0x00c0_ffee => FileSystem::Fuse,
         0x9fa0 | 0x6265_6572 | 0x6462_6720 | 0x7472_6163 | 0x0027_e0eb | 0x6367_7270
-        | 0x7363_6673 | 0x6e73_6673 | 0xcafe_4a11 => FileSystem::Pseudo,
+        | 0x7363_6673 | 0x6e73_6673 | 0xcafe_4a11 | 0x6265_6570 => FileSystem::Pseudo,
         other => FileSystem::Unknown(other),
     })
 }

@@ -25,14 +25,25 @@ pub(crate) fn silence_doorbell(bell: BorrowedFd<'_>) {
     let _ = retry(|| rustix::io::read(bell, &mut count));
 }
 
-/// Blocks `SIGPIPE` in the calling thread: inline splice(2) and sendfile(2) know no flag against
-/// it, and a library must not change the disposition of the whole process.
+/// Blocks `SIGPIPE` in the calling thread: inline splice(2) and sendfile(2) know no flag against it.
 pub(crate) fn block_sigpipe() {
+    block(libc::SIGPIPE);
+}
+
+/// Blocks `SIGXFSZ` in the calling thread, which writes beyond `RLIMIT_FSIZE` raise beside their
+/// `EFBIG`, those of the ring too when they are tried inline first.
+pub(crate) fn block_sigxfsz() {
+    block(libc::SIGXFSZ);
+}
+
+/// Blocks a signal in the calling thread, because a library must not change the disposition of the
+/// whole process.
+fn block(signal: i32) {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: the call initialises the set that the pointer leads to.
     unsafe { libc::sigemptyset(set.as_mut_ptr()) };
     // SAFETY: the set was initialised by the call above.
-    unsafe { libc::sigaddset(set.as_mut_ptr(), libc::SIGPIPE) };
+    unsafe { libc::sigaddset(set.as_mut_ptr(), signal) };
     // SAFETY: the set is initialised, and the old mask is not asked for.
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), ptr::null_mut()) };
 }

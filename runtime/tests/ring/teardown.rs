@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::pending;
-use std::io::{Write, pipe};
+use std::io::{Read, Write, pipe};
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -12,7 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use ringway_runtime::fs::File;
 use ringway_runtime::net::{TcpListener, UnixStream};
-use ringway_runtime::{JoinHandle, Runtime, lease, lend_pipe, nop, spawn, time, yield_now};
+use ringway_runtime::{
+    BufferClass, Config, JoinHandle, Runtime, lease, lend_pipe, nop, spawn, time, yield_now,
+};
 use ringway_testkit::{Census, Quarantine, run_in_child};
 
 use crate::baseline::{LIMIT, budget, small, start_and_drop};
@@ -152,4 +154,28 @@ fn a_panic_while_ending_leaves_the_kernel_no_freed_memory() {
         }
         Quarantine::verify().unwrap();
     });
+}
+
+#[test]
+fn a_runtime_may_be_told_to_wait_for_ever_when_it_ends() {
+    let _budget = budget();
+    let (ours, theirs) = StdUnixStream::pair().unwrap();
+    let runtime =
+        Runtime::with_config(Config { shutdown_timeout: Duration::MAX, ..small() }).unwrap();
+    runtime.block_on(async {
+        let ours = UnixStream::from_std(ours).unwrap();
+        drop(spawn(async move { drop(ours.readable().await) }));
+        yield_now().await;
+        nop().await.unwrap();
+    });
+    drop(runtime);
+    assert_eq!((&theirs).read(&mut [0]).unwrap(), 0, "the op has let go of its socket");
+}
+
+#[test]
+fn buffers_beyond_what_can_be_counted_are_refused() {
+    for (bytes, count) in [(usize::MAX, 1), (1 << 62, 8)] {
+        let buffers = vec![BufferClass { bytes, count }];
+        assert_eq!(Runtime::with_config(Config { buffers, ..small() }).unwrap_err().call(), "mmap");
+    }
 }

@@ -81,3 +81,13 @@ fn ten_thousand_timers_cost_no_ops() {
         let _never = timeout(MS, sleep(Duration::MAX)).await.unwrap_err();
     });
 }
+
+#[test]
+fn what_is_beyond_the_clock_is_waited_for_and_is_no_panic() {
+    on_a_ring(async {
+        let mut ticks = interval(Duration::MAX);
+        ticks.tick().await;
+        assert_eq!(timeout(MS, ticks.tick()).await, Err(Elapsed), "the second one never comes");
+        assert_eq!(timeout(MS, sleep(Duration::MAX)).await, Err(Elapsed));
+    });
+}

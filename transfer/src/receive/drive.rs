@@ -208,7 +208,7 @@ impl Run<'_> {
         let now = self.watch.elapsed();
         let hold = holding.then(|| {
             let since = *self.held_since.get_or_insert(now);
-            (since + self.limits.stall_hold).saturating_sub(now)
+            since.saturating_add(self.limits.stall_hold).saturating_sub(now)
         });
         let received = self.progress.received();
         self.receipt.stalls += 1;

@@ -186,7 +186,7 @@ impl Watch {
             self.heard_at = began;
         }
         self.heard = moved;
-        let until_hold = hold.map(|hold| began + hold);
+        let until_hold = hold.map(|hold| began.saturating_add(hold));
         loop {
             let now = self.elapsed();
             self.check_times(now).map_err(Stop::Kind)?;
