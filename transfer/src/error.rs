@@ -413,11 +413,10 @@ pub fn classify(op: &'static str, side: Side, errno: i32) -> ErrorKind {
             ErrorKind::Unsupported { op, side, errno }
         }
         (Side::Source, EISDIR | ESPIPE) => ErrorKind::SourceNotRegular { op, errno },
-        (
-            Side::Source,
-            EPERM | ENOENT | EIO | ENXIO | EACCES | ENODEV | ENODATA | EBADMSG | EILSEQ | ETIMEDOUT
-            | EHOSTDOWN | ESTALE | EUCLEAN | EREMOTEIO | ENOKEY,
-        ) => ErrorKind::SourceUnreadable { op, errno },
+        (Side::Source, EPERM | ENOENT | EACCES) => ErrorKind::SourceUnreadable { op, errno },
+        (Side::Source, errno) if errno::of_storage(errno) => {
+            ErrorKind::SourceUnreadable { op, errno }
+        }
         (Side::Sink, EPIPE | ECONNABORTED | ECONNRESET | ENOTCONN | ESHUTDOWN | ECONNREFUSED) => {
             ErrorKind::PeerClosed { op, errno }
         }

@@ -174,10 +174,17 @@ impl Source {
     }
 }
 
+/// Whether a file is made up when it is read. On a file system that is not known by its number, one
+/// without a length may be empty or made up, and only reading it tells.
 fn is_generated(part: &Part) -> bool {
     let Part::File(file, None) = part else { return false };
-    file.file_system().is_ok_and(|system| system == FileSystem::Pseudo)
-        && file.metadata().is_ok_and(|metadata| metadata.kind == FileKind::Regular)
+    let Ok(metadata) = file.metadata() else { return false };
+    metadata.kind == FileKind::Regular
+        && match file.file_system() {
+            Ok(FileSystem::Pseudo) => true,
+            Ok(FileSystem::Unknown(_)) => metadata.len == 0,
+            _ => false,
+        }
 }
 
 impl Body {

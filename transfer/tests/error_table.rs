@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use ringway::error::{ErrorKind, Side, TransferError, classify};
+use ringway::receive::{ReceiveError, ReceiveErrorKind};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
@@ -78,4 +79,22 @@ fn an_error_says_what_happened_who_and_what_to_do() {
     );
     let foreign = TransferError::from_io("read", Side::Source, std::io::Error::other("odd"), 2);
     assert!(foreign.to_string().starts_with("read failed: odd; 2 bytes had been sent."));
+}
+
+// A FUSE server that has ended answers ENOTCONN: that is neither the peer nor a bug of ours.
+#[test]
+fn what_a_disk_or_the_server_of_a_file_system_answers_is_the_files_affair() {
+    const OF_STORAGE: [i32; 19] =
+        [5, 6, 19, 52, 61, 67, 74, 84, 103, 107, 110, 112, 113, 116, 117, 121, 123, 126, 133];
+    for errno in OF_STORAGE {
+        let read = classify("read", Side::Source, errno);
+        assert_eq!(read, ErrorKind::SourceUnreadable { op: "read", errno });
+        let written = ReceiveError::from_io(
+            "write",
+            Side::Sink,
+            std::io::Error::from_raw_os_error(errno),
+            (2, 1),
+        );
+        assert_eq!(*written.kind(), ReceiveErrorKind::FileUnwritable { op: "write", errno });
+    }
 }

@@ -368,10 +368,7 @@ fn kind_of(op: &'static str, side: Side, error: &io::Error) -> ReceiveErrorKind 
         // A write through a descriptor that may only read answers EBADF.
         (Side::Sink, EROFS | EBADF | EPERM | EACCES | ETXTBSY) => Kind::ReadOnly { op, errno },
         (Side::Sink, ESPIPE | EISDIR) => Kind::NoOffsets { what: "it is no regular file" },
-        (
-            Side::Sink,
-            EIO | ENXIO | ENODEV | ESTALE | EUCLEAN | EREMOTEIO | ETIMEDOUT | EHOSTDOWN | ENOKEY,
-        ) => Kind::FileUnwritable { op, errno },
+        (Side::Sink, errno) if of_storage(errno) => Kind::FileUnwritable { op, errno },
         (Side::Source, EPIPE | ECONNABORTED | ECONNRESET | ENOTCONN | ESHUTDOWN | ECONNREFUSED) => {
             Kind::PeerClosed { op, errno }
         }

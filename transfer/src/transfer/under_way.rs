@@ -95,7 +95,7 @@ impl fmt::Debug for UnderWay<'_> {
 impl<'t> Transfer<'t> {
     async fn run(&mut self, begun: Begun) -> Result<Receipt, TransferError> {
         let mut options = self.options.take().map_or_else(Options::default, |options| *options);
-        let watch = Watch::start(
+        let mut watch = Watch::start(
             options.deadline.map(Deadline),
             options.floor.map(|(rate, grace)| Floor::new(rate, grace)),
             self.token.take(),
@@ -105,7 +105,11 @@ impl<'t> Transfer<'t> {
         let generated = options.range.is_none() && self.source.is_generated();
         let was_file = if options.seat.is_some() { self.source.files() } else { Vec::new() };
         let read = match generated {
-            true => Box::pin(self.source.read_generated()).await,
+            true => {
+                let reading = Box::pin(self.source.read_generated());
+                let read = watch.excused(reading).await;
+                read.unwrap_or_else(|kind| Err(TransferError::new(kind, 0)))
+            }
             false => Ok(()),
         };
         let seen = match begun.bytes {
