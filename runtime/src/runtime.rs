@@ -42,7 +42,8 @@ const LET_GO_ROUNDS: u32 = 8;
 /// the kernel to let go of them (see [`Config::shutdown_timeout`]).
 ///
 /// Making a runtime blocks `SIGPIPE` in the calling thread, because splice(2) has no other way of not
-/// raising it, and `SIGXFSZ`, which a write beyond `RLIMIT_FSIZE` raises beside its error.
+/// raising it, and `SIGXFSZ`, which a write beyond `RLIMIT_FSIZE` raises beside its error. Threads and
+/// programs that are started from that thread inherit this.
 ///
 /// ```
 /// use ringway_runtime::Runtime;

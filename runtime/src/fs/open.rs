@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -11,12 +11,14 @@ use io_uring::types::OpenHow;
 use super::File;
 use crate::local;
 use crate::op::{Effect, Held, Letter};
-use crate::sys::file as calls;
 use crate::sys::sqe::Sqe;
+use crate::sys::{self, file as calls};
 
 const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
 const RESOLVE_NO_SYMLINKS: u64 = 0x04;
 const RESOLVE_BENEATH: u64 = 0x08;
+/// Times that an open in confinement is tried while others rename and mount.
+const DISTURBED_TRIES: u32 = 32;
 
 /// How to open a file; see openat2(2). The default reads.
 ///
@@ -146,7 +148,7 @@ impl OpenOptions {
     ///
     /// A file that was opened nevertheless is closed.
     pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
-        self.open_at(libc::AT_FDCWD, Held::default(), path.as_ref()).await
+        self.open_at(None, path.as_ref()).await
     }
 
     /// Opens a path below a folder.
@@ -159,11 +161,28 @@ impl OpenOptions {
     ///
     /// A file that was opened nevertheless is closed.
     pub async fn open_in(&self, folder: &File, path: impl AsRef<Path>) -> io::Result<File> {
-        self.open_at(folder.fd.as_raw_fd(), folder.held(), path.as_ref()).await
+        self.open_at(Some(folder), path.as_ref()).await
     }
 
-    async fn open_at(&self, folder: RawFd, held: Held, path: &Path) -> io::Result<File> {
+    /// While anything at all is renamed or mounted, the kernel cannot be sure that `..` has not left the
+    /// folder; openat2(2) then answers `EAGAIN`, and it is for the caller to try again.
+    async fn open_at(&self, folder: Option<&File>, path: &Path) -> io::Result<File> {
         let path = CString::new(path.as_os_str().as_bytes())?;
+        let confined = self.resolve & RESOLVE_BENEATH != 0;
+        let mut tries = 1;
+        loop {
+            match self.try_open_at(folder, path.clone()).await {
+                Err(error) if confined && sys::would_block(&error) && tries < DISTURBED_TRIES => {
+                    tries += 1;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    async fn try_open_at(&self, folder: Option<&File>, path: CString) -> io::Result<File> {
+        let held = folder.map_or_else(Held::default, File::held);
+        let folder = folder.map_or(libc::AT_FDCWD, |folder| folder.fd.as_raw_fd());
         let makes = self.create || self.create_new;
         let how = OpenHow::new()
             .flags(u64::from(self.flags().cast_unsigned()))

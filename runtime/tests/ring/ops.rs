@@ -99,6 +99,36 @@ fn an_escape_from_a_folder_is_refused() {
     });
 }
 
+// openat2(2) answers EAGAIN when anything at all is renamed while it goes up by `..` in confinement.
+#[test]
+fn a_rename_elsewhere_does_not_disturb_a_confined_open() {
+    let (folder, elsewhere) = (tempdir().unwrap(), tempdir().unwrap());
+    std::fs::create_dir(folder.path().join("below")).unwrap();
+    canary_file(&folder.path().join("file"), 10);
+    symlink("below/../below/../below/../file", folder.path().join("link")).unwrap();
+    let names = [elsewhere.path().join("a"), elsewhere.path().join("b")];
+    std::fs::write(&names[0], "").unwrap();
+    let ended = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+                std::fs::rename(&names[0], &names[1]).unwrap();
+                std::fs::rename(&names[1], &names[0]).unwrap();
+            }
+        });
+        on_a_ring(async {
+            let root = OpenOptions::new().folder(true).open(folder.path()).await.unwrap();
+            let mut refused = Vec::new();
+            for _ in 0..100_000 {
+                let opened = OpenOptions::new().beneath(true).open_in(&root, "link").await;
+                refused.extend(opened.err());
+            }
+            ended.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(refused.is_empty(), "{} opens: {}", refused.len(), refused[0]);
+        });
+    });
+}
+
 #[test]
 fn only_regular_files_pass_and_a_fifo_does_not_hang() {
     let folder = tempdir().unwrap();
