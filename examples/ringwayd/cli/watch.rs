@@ -1,5 +1,6 @@
 //! The settings of `ringwayd watch` and `ringwayd status`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -43,6 +44,10 @@ pub(crate) struct Watch {
     /// Seconds that running pushes may take to finish after SIGTERM.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = seconds())]
     pub(crate) drain_timeout_seconds: u64,
+
+    /// Address and port for `/health` and `/metrics` (Prometheus); not told to anybody if not given.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) admin_listen: Option<SocketAddr>,
 
     /// Becomes this user, and this group if one is named, before anything is opened; needs root.
     #[arg(long, value_name = "NAME[:GROUP]")]

@@ -18,12 +18,12 @@
 //! | `log_writer` | the thread that writes the access log |
 //! | `admin` | health, and numbers for Prometheus |
 
-mod admin;
+pub(crate) mod admin;
 mod cache;
 mod connection;
 mod desk;
 mod exchange;
-mod listen;
+pub(crate) mod listen;
 pub(crate) mod log_writer;
 mod receive;
 mod seats;

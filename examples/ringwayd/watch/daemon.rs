@@ -50,6 +50,8 @@ pub(crate) struct Daemon {
     pub(crate) line: Line,
     pub(crate) done: Done,
     pub(crate) meters: Vec<Meter>,
+    /// Versions of files that were queued since the start.
+    pub(crate) seen: Cell<u64>,
     spool: Spool,
     /// Files that somebody is sending, so that others who send them need not open and read them again.
     sources: RefCell<HashMap<FileId, Weak<SourceFile>>>,
@@ -73,6 +75,10 @@ pub(crate) struct Meter {
     /// Bytes of files that have arrived since the start.
     pub(crate) bytes: Cell<u64>,
     pub(crate) files: Cell<u64>,
+    /// Attempts that failed and were followed by another, since the start.
+    pub(crate) retries: Cell<u64>,
+    /// Deliveries that became dead letters, since the start.
+    pub(crate) given_up: Cell<u64>,
     pub(crate) bytes_per_second: Cell<u64>,
     pub(crate) last_error: RefCell<Option<String>>,
     before: Cell<u64>,
@@ -86,6 +92,8 @@ impl Daemon {
             url: url.clone(),
             bytes: Cell::new(0),
             files: Cell::new(0),
+            retries: Cell::new(0),
+            given_up: Cell::new(0),
             bytes_per_second: Cell::new(0),
             last_error: RefCell::default(),
             before: Cell::new(0),
@@ -99,6 +107,7 @@ impl Daemon {
             line,
             spool,
             meters,
+            seen: Cell::new(0),
             done: settings.done.clone(),
             finished: RefCell::new(done),
             ledger: RefCell::new(ledger),
@@ -192,6 +201,7 @@ impl Daemon {
                     let changes = ledger.seen(&path, stamp, now_ms());
                     drop(ledger);
                     if !changes.is_empty() {
+                        self.seen.set(self.seen.get() + 1);
                         let shown = String::from_utf8_lossy(&path);
                         let line = json!({"event": "queued", "file": shown, "bytes": stamp.len});
                         self.order.show.happened(&line, &format!("{shown}: queued"));
@@ -332,6 +342,15 @@ impl Daemon {
     /// Resolves when it was stopped from inside.
     pub(crate) async fn stopped(&self) {
         self.until(|| self.stopping.get().then_some(())).await;
+    }
+
+    /// Whether the journal cannot be written, so that nothing new is begun.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.line.ailment().is_some()
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.get()
     }
 
     fn fail(&self, why: String) {

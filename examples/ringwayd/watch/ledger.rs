@@ -14,9 +14,13 @@
 //! Every call says what has to be written down ([`Change`]). A file is forgotten only when it is gone
 //! from the folder, so nothing that a change says can lose one.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod backlog;
+
+use std::collections::{BTreeMap, HashMap};
 
 use crate::client::digest::Sha256;
+
+pub(crate) use self::backlog::Backlog;
 
 /// The number of one version of a file; later ones are larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,16 +111,16 @@ pub(crate) struct Ledger {
     receivers: Vec<ReceiverId>,
     files: BTreeMap<FileId, Entry>,
     paths: HashMap<RelativePath, FileId>,
-    /// What waits for each receiver, oldest first.
-    waiting: Vec<BTreeSet<FileId>>,
+    /// In the order of the receivers.
+    backlogs: Vec<Backlog>,
     next: u64,
 }
 
 impl Ledger {
     /// Nothing is known yet.
     pub(crate) fn new(receivers: Vec<ReceiverId>) -> Ledger {
-        let waiting = vec![BTreeSet::new(); receivers.len()];
-        Ledger { receivers, files: BTreeMap::new(), paths: HashMap::new(), waiting, next: 0 }
+        let backlogs = vec![Backlog::default(); receivers.len()];
+        Ledger { receivers, files: BTreeMap::new(), paths: HashMap::new(), backlogs, next: 0 }
     }
 
     /// Takes over what a journal knew of a file. A receiver of which it knew nothing is new, and gets
@@ -161,10 +165,8 @@ impl Ledger {
     }
 
     fn insert(&mut self, id: FileId, row: FileRow, deliveries: Vec<Delivery>) {
-        for (waiting, delivery) in self.waiting.iter_mut().zip(&deliveries) {
-            if matches!(delivery, Delivery::Queued { .. }) {
-                waiting.insert(id);
-            }
+        for (backlog, delivery) in self.backlogs.iter_mut().zip(&deliveries) {
+            backlog.enter(id, delivery, row.stamp.len);
         }
         self.paths.insert(row.path.clone(), id);
         self.files.insert(id, Entry { row, deliveries });
@@ -180,8 +182,8 @@ impl Ledger {
     pub(crate) fn forget(&mut self, id: FileId) -> Option<Change> {
         let entry = self.files.remove(&id)?;
         self.paths.remove(&entry.row.path);
-        for waiting in &mut self.waiting {
-            waiting.remove(&id);
+        for (backlog, delivery) in self.backlogs.iter_mut().zip(&entry.deliveries) {
+            backlog.leave(id, delivery, entry.row.stamp.len);
         }
         Some(Change::Forget(id))
     }
@@ -193,11 +195,14 @@ impl Ledger {
 
     /// Begins with the oldest file that waits for a receiver.
     pub(crate) fn begin(&mut self, receiver: usize) -> Option<(Job, Change)> {
-        let id = self.waiting.get_mut(receiver)?.pop_first()?;
+        let backlog = self.backlogs.get_mut(receiver)?;
+        let id = *backlog.waiting.first()?;
         let entry = self.files.get_mut(&id)?;
         let delivery = entry.deliveries.get_mut(receiver)?;
         let Delivery::Queued { attempts, unsure } = *delivery else { return None };
+        backlog.leave(id, delivery, entry.row.stamp.len);
         *delivery = Delivery::Sending { attempts };
+        backlog.enter(id, delivery, entry.row.stamp.len);
         let change = Change::Delivery(id, self.receivers[receiver], delivery.clone());
         Some((Job { id, row: entry.row.clone(), attempts, unsure }, change))
     }
@@ -207,6 +212,8 @@ impl Ledger {
         let Some(entry) = self.files.get_mut(&id) else { return Vec::new() };
         let Some(delivery) = entry.deliveries.get_mut(receiver) else { return Vec::new() };
         let Delivery::Sending { attempts } = *delivery else { return Vec::new() };
+        let backlog = &mut self.backlogs[receiver];
+        backlog.leave(id, delivery, entry.row.stamp.len);
         let mut changes = Vec::new();
         *delivery = match ended {
             Ended::Delivered(digest) => {
@@ -217,11 +224,11 @@ impl Ledger {
                 Delivery::Delivered
             }
             Ended::Again { counted } => {
-                self.waiting[receiver].insert(id);
                 Delivery::Queued { attempts: attempts + u32::from(counted), unsure: true }
             }
             Ended::GivenUp(why) => Delivery::GivenUp { attempts: attempts + 1, why },
         };
+        backlog.enter(id, delivery, entry.row.stamp.len);
         changes.push(Change::Delivery(id, self.receivers[receiver], delivery.clone()));
         changes
     }
@@ -233,8 +240,10 @@ impl Ledger {
             let mut revived = false;
             for (place, delivery) in entry.deliveries.iter_mut().enumerate() {
                 if matches!(delivery, Delivery::GivenUp { .. }) {
+                    let backlog = &mut self.backlogs[place];
+                    backlog.leave(id, delivery, entry.row.stamp.len);
                     *delivery = Delivery::Queued { attempts: 0, unsure: true };
-                    self.waiting[place].insert(id);
+                    backlog.enter(id, delivery, entry.row.stamp.len);
                     revived = true;
                     changes.push(Change::Delivery(id, self.receivers[place], delivery.clone()));
                 }
@@ -257,6 +266,15 @@ impl Ledger {
     /// All versions, oldest first, with how far each is.
     pub(crate) fn files(&self) -> impl Iterator<Item = (FileId, &FileRow, &[Delivery])> {
         self.files.iter().map(|(id, entry)| (*id, &entry.row, &entry.deliveries[..]))
+    }
+
+    /// What each receiver is to have, and since when the file waits that is on its way to it or is next, in
+    /// milliseconds since the epoch.
+    pub(crate) fn backlogs(&self) -> impl Iterator<Item = (&Backlog, Option<u64>)> {
+        self.backlogs.iter().map(|backlog| {
+            let first = backlog.first().and_then(|id| self.files.get(&id));
+            (backlog, first.map(|entry| entry.row.queued_ms))
+        })
     }
 
     /// How many versions are known.

@@ -20,12 +20,14 @@
 //! | `probe` | asks a receiver what it has | |
 //! | `done` | what becomes of a file that everybody has | |
 //! | `status` | tells how things stand, from inside and from outside | |
+//! | `metrics` | the same in numbers for Prometheus | |
 
 mod daemon;
 mod done;
 mod ignored;
 mod journal;
 mod ledger;
+mod metrics;
 mod probe;
 mod sender;
 mod settle;
@@ -58,6 +60,8 @@ use self::writer::Writer;
 use crate::cli::watch::Watch;
 use crate::privileges;
 use crate::push;
+use crate::serve::admin::answer_all;
+use crate::serve::listen;
 use crate::state;
 
 /// Name of the journal in the state folder.
@@ -77,6 +81,7 @@ pub(crate) fn run(settings: &Watch) -> anyhow::Result<ExitCode> {
     // First of all: who is asked to end while it starts ends in order.
     let signals = Signals::new(&[Kind::Terminate, Kind::Interrupt]);
     let signals = signals.context("cannot listen to signals")?;
+    let admin = settings.admin_listen.map(|address| listen::bind(&[address], 1)).transpose()?;
     if let Some(identity) = &settings.user {
         privileges::become_user(identity)?;
     }
@@ -98,6 +103,12 @@ pub(crate) fn run(settings: &Watch) -> anyhow::Result<ExitCode> {
     let outcome = runtime.block_on(async {
         let parts = Parts { order: Rc::new(order), folder, ledger, line, spool };
         let daemon = Rc::new(Daemon::new(parts, settings));
+        let admin = admin.into_iter().flat_map(|admin| admin.by_thread).flatten();
+        for listener in admin {
+            let address = listener.local_address()?;
+            eprintln!("health and metrics at http://{address}/health and /metrics");
+            drop(spawn(answer_all(listener, Rc::clone(&daemon))));
+        }
         watch(&daemon, news, signals, &state.join(SOCKET), settings).await
     });
     // Tasks that were cut short hold lines to the writer.

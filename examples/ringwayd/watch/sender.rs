@@ -60,11 +60,13 @@ pub(crate) async fn run(daemon: Rc<Daemon>, place: usize) {
         match after(&daemon, &job, &failure, &mut absences, &mut standing) {
             After::Look => daemon.is_another(&job),
             After::GiveUp => {
+                meter.given_up.set(meter.given_up.get() + 1);
                 let why = failure.to_string();
                 daemon.order.show.ended(track, &url, &Err(failure), began.elapsed());
                 daemon.ended(&job, place, Ended::GivenUp(why));
             }
             After::Again { wait, counted } => {
+                meter.retries.set(meter.retries.get() + 1);
                 let attempts = job.attempts.max(absences) + u32::from(counted);
                 daemon.order.show.retrying(track, &url, &failure, attempts, wait);
                 daemon.ended(&job, place, Ended::Again { counted });

@@ -19,6 +19,7 @@ mod failing;
 mod folders;
 mod killed;
 mod memory;
+mod metrics;
 #[allow(dead_code, reason = "it is shared with the tests of push")]
 #[path = "../push/receiver.rs"]
 mod receiver;

@@ -158,7 +158,7 @@ impl Server {
 
 /// Below the ports that the kernel gives to clients: one of those could take the place of a server that
 /// was killed, by connecting to itself.
-fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     loop {
         let address = format!("127.0.0.1:{}", fastrand::u16(20_000..30_000));
         if std::net::TcpListener::bind(&address).is_ok() {

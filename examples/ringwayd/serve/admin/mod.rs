@@ -11,6 +11,7 @@ mod text;
 
 use std::cell::Cell;
 use std::io;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -68,24 +69,46 @@ impl Board {
     }
 }
 
+/// Who is asked at the address.
+pub(crate) trait Account {
+    /// The numbers now, as OpenMetrics text.
+    fn metrics(&self) -> String;
+
+    /// Why nobody should count on it now, if there is a reason.
+    fn ailment(&self) -> Option<&'static str>;
+}
+
+impl Account for Board {
+    fn metrics(&self) -> String {
+        self.text()
+    }
+
+    fn ailment(&self) -> Option<&'static str> {
+        self.is_draining().then_some("draining\n")
+    }
+}
+
 /// Answers as long as the ring lives, also while the daemon drains.
-pub(crate) async fn answer_all(listener: TcpListener, board: Arc<Board>) {
+pub(crate) async fn answer_all<A: Account + 'static>(
+    listener: TcpListener,
+    account: impl Deref<Target = A> + Clone + 'static,
+) {
     let guests = Rc::new(Cell::new(0usize));
     while let Ok(stream) = listener.accept().await {
         if guests.get() >= GUESTS_MAX {
             continue;
         }
         guests.set(guests.get() + 1);
-        let (board, guests) = (Arc::clone(&board), Rc::clone(&guests));
+        let (account, guests) = (account.clone(), Rc::clone(&guests));
         drop(spawn(async move {
             // Who is too slow is not waited for, and who is gone needs no answer.
-            _ = time::timeout(GUEST_TIME, answer(stream, &board)).await;
+            _ = time::timeout(GUEST_TIME, answer(stream, &*account)).await;
             guests.set(guests.get() - 1);
         }));
     }
 }
 
-async fn answer(mut stream: TcpStream, board: &Board) -> io::Result<()> {
+async fn answer(mut stream: TcpStream, account: &impl Account) -> io::Result<()> {
     let desks = Desks::default();
     let mut desk = desks.lend();
     let limits = HeadLimits::for_head_bytes(HEAD_BYTES_MAX);
@@ -94,7 +117,7 @@ async fn answer(mut stream: TcpStream, board: &Board) -> io::Result<()> {
             Parsed::Partial => None,
             Parsed::Bad(status, reason) => Some(write(status, "text/plain", reason)),
             Parsed::Complete { request, .. } => {
-                Some(reply(request.method_text, request.target, board))
+                Some(reply(request.method_text, request.target, account))
             }
         };
         if let Some(reply) = reply {
@@ -110,14 +133,14 @@ async fn answer(mut stream: TcpStream, board: &Board) -> io::Result<()> {
     }
 }
 
-fn reply(method: &str, target: &str, board: &Board) -> String {
+fn reply(method: &str, target: &str, account: &impl Account) -> String {
     let path = target.split('?').next().unwrap_or_default();
     match (method, path) {
-        ("GET", "/metrics") => write(Status::Ok, METRICS_TYPE, &board.text()),
-        ("GET", "/health") if board.is_draining() => {
-            write(Status::ServiceUnavailable, "text/plain", "draining\n")
-        }
-        ("GET", "/health") => write(Status::Ok, "text/plain", "ok\n"),
+        ("GET", "/metrics") => write(Status::Ok, METRICS_TYPE, &account.metrics()),
+        ("GET", "/health") => match account.ailment() {
+            Some(why) => write(Status::ServiceUnavailable, "text/plain", why),
+            None => write(Status::Ok, "text/plain", "ok\n"),
+        },
         ("GET", _) => write(Status::NotFound, "text/plain", "ask for /metrics or /health\n"),
         _ => write(Status::MethodNotAllowed, "text/plain", "ask by GET\n"),
     }

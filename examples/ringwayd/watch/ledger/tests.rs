@@ -148,6 +148,22 @@ fn a_receiver_that_is_named_no_more_holds_no_file() {
     assert!(written.restored(vec![A]).is_done(job.id));
 }
 
+/// What was counted as it happened is what a look through every file finds.
+#[track_caller]
+fn assert_counted(ledger: &Ledger) {
+    for (place, (backlog, since)) in ledger.backlogs().enumerate() {
+        let mut found = Backlog::default();
+        ledger.files().for_each(|(id, row, all)| found.enter(id, &all[place], row.stamp.len));
+        assert_eq!(*backlog, found);
+        let unsettled = |delivery: &Delivery| {
+            matches!(delivery, Delivery::Queued { .. } | Delivery::Sending { .. })
+        };
+        let mut files = ledger.files();
+        let first = files.find(|(_, _, all)| unsettled(&all[place]));
+        assert_eq!(since, first.map(|(_, row, _)| row.queued_ms), "the oldest is first");
+    }
+}
+
 /// Random files, attempts and kills at every point; each change may be the last that was written.
 #[test]
 fn no_kill_loses_a_file_and_none_is_delivered_that_was_not_sent() {
@@ -209,6 +225,7 @@ fn no_kill_loses_a_file_and_none_is_delivered_that_was_not_sent() {
                     }
                 }
             }
+            assert_counted(&ledger);
             pending.extend(changes);
             if chance.bool() {
                 written.write(&std::mem::take(&mut pending));
