@@ -180,9 +180,18 @@ pub(crate) struct Standing<'m> {
 }
 
 /// An upload was made: 201 with its place.
-pub(crate) fn created(sequel: Sequel, id: &UploadId, date: &Date, out: &mut Vec<u8>) -> Answer {
+pub(crate) fn created(
+    sequel: Sequel,
+    id: &UploadId,
+    offset: Option<u64>,
+    date: &Date,
+    out: &mut Vec<u8>,
+) -> Answer {
     let location = format!("/{STAGING}/tus/{}", id.0);
-    let head = begin(sequel, Status::Created, date, out);
+    let mut head = begin(sequel, Status::Created, date, out);
+    if let Some(offset) = offset {
+        head = head.field("Upload-Offset", offset.to_string().as_bytes());
+    }
     head.field("Location", location.as_bytes()).content_length(0).finish();
     sequel.answer(Status::Created)
 }

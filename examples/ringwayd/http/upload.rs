@@ -183,10 +183,10 @@ pub(crate) fn judge(
 
 impl Upload {
     /// What a resumable upload comes to in the end.
-    pub(crate) fn of_path(path: Box<[u8]>, digests: Vec<Digest>) -> Upload {
+    pub(crate) fn of_path(path: Box<[u8]>, body: Body, digests: Vec<Digest>) -> Upload {
         Upload {
             path,
-            body: Body::None,
+            body,
             digests,
             conditions: Conditions::default(),
             expects_continue: false,

@@ -52,7 +52,7 @@ impl Resumption<'_> {
         let key = Key::of(self.source.path(), &version.seen, &named);
         let (place, offset) = match self.remembered(&key, kept).await? {
             Some(found) => found,
-            None => (self.create(&key, kept).await?, 0),
+            None => self.create(&key, kept).await?,
         };
         let outcome = self.finish(&place, offset, kept).await;
         match outcome {
@@ -117,8 +117,8 @@ impl Resumption<'_> {
         }
     }
 
-    /// Makes an upload, and remembers where it is.
-    async fn create(&self, key: &Key, kept: &mut Option<Link>) -> Result<Url, Failure> {
+    /// Makes an upload, and remembers where it is. It says how far that is if it has the file already.
+    async fn create(&self, key: &Key, kept: &mut Option<Link>) -> Result<(Url, u64), Failure> {
         let Version { seen, digest, .. } = &**self.attempt.version;
         let name = self.source.name().to_string_lossy();
         let mut fields = format!(
@@ -144,9 +144,11 @@ impl Resumption<'_> {
             }
             _ => return Err(Failure::refused(&reply, SystemTime::now())),
         };
+        let offset = reply.head.field("upload-offset").and_then(|text| text.parse().ok());
+        let offset = offset.filter(|&offset| offset <= seen.len).unwrap_or(0);
         let remembered = self.memory.keep(key, &place, self.source.path()).await;
         remembered.map_err(|error| Failure::Host(format!("cannot remember an upload: {error}")))?;
-        Ok(place)
+        Ok((place, offset))
     }
 
     /// Sends what the upload lacks.

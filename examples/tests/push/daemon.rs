@@ -19,6 +19,11 @@ impl Daemon {
         Daemon::start_with(root, &["--listen", "127.0.0.1:0"])
     }
 
+    /// One at which files are to stay.
+    pub(crate) fn keeping(root: &Files) -> Daemon {
+        Daemon::start_with(root, &["--listen", "127.0.0.1:0", "--overwrite", "never"])
+    }
+
     /// One that shows a certificate of this authority.
     pub(crate) fn secure(root: &Files, authority: &Authority, more: &[&str]) -> Daemon {
         let Signed { certificate, key } = authority.server();

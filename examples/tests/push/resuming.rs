@@ -120,6 +120,23 @@ fn a_connection_that_breaks_costs_no_byte_that_has_arrived() {
 }
 
 #[test]
+fn what_is_there_and_is_to_stay_is_delivered_if_it_is_the_same_and_refused_if_not() {
+    let (root, files, state) = (Files::new(), Files::new(), Files::new());
+    let daemon = Daemon::keeping(&root);
+    let relay = Relay::to(daemon.address(), 0, 0);
+    let content = files.file("file", LEN);
+    let path = files.names(&["file"]).remove(0);
+    push(&path, &daemon.url, &state, &[]).assert_delivered(1);
+    push(&path, &relay.url(), &state, &[]).assert_delivered(1);
+    let carried = relay.carried.load(Ordering::Relaxed);
+    assert!(carried < 10_000, "{carried} bytes for a file that is there");
+    files.file("file", 100);
+    push(&path, &relay.url(), &state, &[]).assert_failed(6, "refused", "it is to stay");
+    assert_same(&fs::read(root.path("file")).unwrap(), &content, "the file");
+    assert_eq!(remembered(&state), 0);
+}
+
+#[test]
 fn a_later_run_goes_on_and_a_file_that_has_changed_begins_anew() {
     let (root, files, state) = (Files::new(), Files::new(), Files::new());
     let daemon = Daemon::start(&root);

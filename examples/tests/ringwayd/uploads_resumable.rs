@@ -117,8 +117,8 @@ fn what_does_not_fit_is_refused_and_an_upload_can_be_ended() {
     let daemon = writable(&root, &["--max-body", "1MB"]);
     let mut client = Client::connect(daemon.address());
     for (target, fields, status) in [
-        ("/none/file", "Upload-Length: 5\r\n", 409),
-        ("/folder", "Upload-Length: 5\r\n", 409),
+        ("/none/file", "Upload-Length: 5\r\n", 403),
+        ("/folder", "Upload-Length: 5\r\n", 403),
         ("/file", "Upload-Length: 1000001\r\n", 413),
         ("/file", "Upload-Defer-Length: 1\r\n", 400),
         ("/.ringway/x", "Upload-Length: 5\r\n", 404),
@@ -153,6 +153,65 @@ fn what_does_not_fit_is_refused_and_an_upload_can_be_ended() {
     let place = create(&mut client, "/file", 5, &wrong);
     assert_eq!(patch(&mut client, &place, 0, b"12345").status, 400);
     assert_eq!((staged(&root), root.path("file").exists()), (0, false));
+}
+
+/// What came whole has no name yet when the daemon is killed at that moment, or when the name is taken
+/// meanwhile: who asks by HEAD must not be told that all is well before it is.
+#[test]
+fn an_upload_that_is_whole_is_not_over_before_its_file_has_its_name() {
+    let root = Root::new();
+    let body = content("whole", 100_000);
+    let mut daemon = writable(&root, &["--overwrite", "never"]);
+    let mut client = Client::connect(daemon.address());
+    let cut = create(&mut client, "/cut", body.len(), "");
+    let late = create(&mut client, "/late", body.len(), "");
+    for place in [&cut, &late] {
+        assert_eq!(patch(&mut client, place, 0, &body[..60_000]).status, 204);
+    }
+    // As it is when the last part has come and the daemon is killed before the rename.
+    daemon.signal(Signal::KILL);
+    daemon.ended();
+    let staged = root.path(&format!(".ringway/tus-{}", cut.rsplit('/').next().unwrap()));
+    std::fs::write(staged, &body).unwrap();
+    let daemon = writable(&root, &["--overwrite", "never"]);
+    let mut client = Client::connect(daemon.address());
+    assert_eq!(offset(&mut client, &cut), body.len());
+    assert_same(&std::fs::read(root.path("cut")).unwrap(), &body, "the file");
+    // Somebody else has brought a file of that name.
+    std::fs::write(root.path("late"), b"another").unwrap();
+    assert_eq!(patch(&mut client, &late, 60_000, &body[60_000..]).status, 403);
+    client.ask("HEAD", &late, TUS);
+    assert_eq!(client.head().status, 403, "not all is well");
+    std::fs::remove_file(root.path("late")).unwrap();
+    assert_eq!(offset(&mut client, &late), body.len());
+    assert_same(&std::fs::read(root.path("late")).unwrap(), &body, "the file");
+}
+
+/// Clients try again what is answered 409 or 423: those are for uploads, not for files.
+#[test]
+fn a_file_that_is_to_stay_is_refused_for_good_and_the_same_one_is_there_already() {
+    let root = Root::new();
+    let body = content("stays", 1000);
+    std::fs::write(root.path("file"), &body).unwrap();
+    let daemon = writable(&root, &["--overwrite", "never"]);
+    let mut client = Client::connect(daemon.address());
+    let digest = |of: &[u8]| {
+        format!("Repr-Digest: sha-256=:{}:\r\n", STANDARD.encode(sha2::Sha256::digest(of)))
+    };
+    for fields in [String::new(), digest(b"others")] {
+        client.ask("POST", "/file", &format!("{TUS}Upload-Length: 1000\r\n{fields}"));
+        assert_eq!(client.response().status, 403, "{fields}");
+    }
+    client.ask("POST", "/file", &format!("{TUS}Upload-Length: 1000\r\n{}", digest(&body)));
+    let made = client.response();
+    assert_eq!((made.status, made.field("Upload-Offset")), (201, Some("1000")), "{made:?}");
+    let place = made.field("Location").unwrap().to_owned();
+    assert_eq!(offset(&mut client, &place), 1000);
+    // And if it comes meanwhile.
+    let place = create(&mut client, "/other", 1000, &digest(&body));
+    std::fs::write(root.path("other"), &body).unwrap();
+    assert_eq!(patch(&mut client, &place, 0, &body).status, 204);
+    assert_eq!((offset(&mut client, &place), staged(&root)), (1000, 2), "two records");
 }
 
 #[test]

@@ -186,15 +186,23 @@ impl<W: Wire> Going<'_, W> {
             Err(refusal) => Err(unread(refusal)),
             Ok(Ask::Create { path, length, metadata, digests }) => {
                 let record = Record::new(path, length, metadata, digests);
+                link.seat.allow_all();
                 let made = uploads.create(server, record).await.map_err(unread);
-                made.map(|id| tus::created(sequel, &id, &server.date(), reply))
+                made.map(|(id, over)| {
+                    let offset = over.then_some(length);
+                    tus::created(sequel, &id, offset, &server.date(), reply)
+                })
             }
-            Ok(Ask::Tell(id)) => uploads.standing(&id).await.map_err(unread).map(|known| {
-                let (offset, record) = known;
-                let (length, metadata) = (record.length, &*record.metadata);
-                let standing = Standing { offset, length, metadata };
-                tus::told(sequel, &standing, &server.date(), reply)
-            }),
+            Ok(Ask::Tell(id)) => {
+                // It may have to be kept first, which takes as long as the disk does.
+                link.seat.allow_all();
+                let known = uploads.standing(server, &id).await.map_err(unread);
+                known.map(|(offset, record)| {
+                    let (length, metadata) = (record.length, &*record.metadata);
+                    let standing = Standing { offset, length, metadata };
+                    tus::told(sequel, &standing, &server.date(), reply)
+                })
+            }
             Ok(Ask::Append { id, offset, body, expects_continue }) => {
                 let arrival =
                     Arrival { server, uploads, link, desk, token, body, expects_continue };

@@ -62,6 +62,9 @@ const CHANGED: Refusal = (Status::PreconditionFailed, "The file is not the one t
 pub(super) const TAKEN: Refusal =
     (Status::Conflict, "There is a file of this name, and it is to stay.");
 
+pub(super) const BEING_GIVEN: Refusal =
+    (Status::Conflict, "Another file is being given this name.");
+
 impl Place {
     /// Looks whether the upload could be kept.
     pub(super) async fn find(
@@ -96,8 +99,7 @@ impl Place {
         staged: &Staged,
     ) -> Result<bool, Failure> {
         let Some(_placing) = uploads.placings.begin(&upload.path) else {
-            let sentence = "Another file is being given this name.";
-            return Err(Failure::Refused((Status::Conflict, sentence)));
+            return Err(Failure::Refused(BEING_GIVEN));
         };
         let exists = look(server, uploads, upload).await.map_err(Failure::Refused)?;
         let absent = upload.conditions.demand_absence() || uploads.overwrite == Overwrite::Never;

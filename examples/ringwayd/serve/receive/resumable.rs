@@ -14,7 +14,7 @@ use ringway::runtime::fs::{self, OpenOptions};
 use serde_json::{Value, json};
 
 use super::body::Arrival;
-use super::placing::{Failure, Place};
+use super::placing::{BEING_GIVEN, Failure, Place, TAKEN};
 use super::staging::{Staged, Uploads};
 use super::{Refusal, of_file_error};
 use crate::http::tus::UploadId;
@@ -45,6 +45,12 @@ impl Record {
         Self { path, length, metadata, digests, done: false }
     }
 
+    /// The same as one file that is to have a name.
+    fn upload(&self) -> Upload {
+        let body = Body::Length(self.length);
+        Upload::of_path(self.path.clone(), body, self.digests.clone())
+    }
+
     fn to_json(&self) -> Vec<u8> {
         let digests: Vec<String> = self.digests.iter().map(Digest::member).collect();
         let value = json!({
@@ -66,6 +72,16 @@ impl Record {
             digests: Digest::read(std::iter::once(value["digests"].as_str()?.as_bytes())).ok()?,
             done: value["done"].as_bool()?,
         })
+    }
+}
+
+/// A conflict about the name of the file. In this protocol 409 and 423 are for uploads, and clients try
+/// them again; what cannot become otherwise by itself is refused for good.
+fn of_name((status, sentence): Refusal) -> Refusal {
+    match status {
+        Status::Conflict if (status, sentence) == BEING_GIVEN => (Status::Locked, sentence),
+        Status::Conflict => (Status::Forbidden, sentence),
+        _ => (status, sentence),
     }
 }
 
@@ -114,34 +130,73 @@ impl Uploads {
         Record::from_json(&text.unwrap_or_default()).ok_or(broken)
     }
 
-    /// Makes an upload. One of no bytes is over at once.
+    /// Makes an upload. One of no bytes is over at once, and so is one of a file that is there already
+    /// and is to stay. Says whether it is over.
     pub(super) async fn create(
         &self,
         server: &Rc<Server>,
-        record: Record,
-    ) -> Result<UploadId, Refusal> {
-        let upload = Upload::of_path(record.path.clone(), record.digests.clone());
-        let place = Place::find(server, self, &upload).await?;
+        mut record: Record,
+    ) -> Result<(UploadId, bool), Refusal> {
+        let upload = record.upload();
+        let place = match Place::find(server, self, &upload).await {
+            Ok(place) => Some(place),
+            Err(refusal) => {
+                record.done = refusal == TAKEN && self.has_already(server, &upload).await.is_some();
+                if !record.done {
+                    return Err(of_name(refusal));
+                }
+                None
+            }
+        };
         let failed = |error: io::Error| of_file_error(&error);
         let mut bytes = [0; 16];
         // It does not fail once the system has started (getrandom(2)).
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
             .map_err(|error| failed(error.into()))?;
         let id = UploadId::from_bytes(bytes);
+        let Some(place) = place else {
+            self.keep_record(&id, &record).await.map_err(failed)?;
+            return Ok((id, true));
+        };
         let mut data = self.stage().await.map_err(failed)?;
         self.restage(&mut data, Self::data_name(&id)).await.map_err(failed)?;
         if let Err(error) = self.keep_record(&id, &record).await {
             self.discard(data).await;
             return Err(failed(error));
         }
-        if record.length == 0 {
+        let is_over = record.length == 0;
+        if is_over {
             self.complete(server, &id, record, data, &place).await?;
         }
-        Ok(id)
+        Ok((id, is_over))
     }
 
-    /// How far an upload is.
-    pub(super) async fn standing(&self, id: &UploadId) -> Result<(u64, Record), Refusal> {
+    /// How far an upload is. One of which all has come and whose file has no name yet, because the daemon
+    /// was killed or the name was taken, is ended here: who hears that all is there will not come again.
+    pub(super) async fn standing(
+        &self,
+        server: &Rc<Server>,
+        id: &UploadId,
+    ) -> Result<(u64, Record), Refusal> {
+        let (len, record) = self.look(id).await?;
+        if record.done || len < record.length {
+            return Ok((len, record));
+        }
+        let busy = (Status::Locked, "The last part of the upload is being kept.");
+        let _placing = self.placings.begin(id.0.as_bytes()).ok_or(busy)?;
+        let (_, record) = self.look(id).await?;
+        if !record.done {
+            let name = Self::data_name(id);
+            let file = self.open_staged(&name, true).await.map_err(|_| NO_UPLOAD)?;
+            let place = Place::find(server, self, &record.upload()).await;
+            let data = Staged::reopened(file, name);
+            self.end(server, id, record, data, place).await?;
+        }
+        let record = self.record(id).await?;
+        Ok((record.length, record))
+    }
+
+    async fn look(&self, id: &UploadId) -> Result<(u64, Record), Refusal> {
         let record = self.record(id).await?;
         if record.done {
             return Ok((record.length, record));
@@ -168,7 +223,28 @@ impl Uploads {
         Ok(())
     }
 
-    /// All of it is there: the file gets its name.
+    /// All of it is there: the file gets its name, unless the same one has come meanwhile and is to stay.
+    async fn end(
+        &self,
+        server: &Rc<Server>,
+        id: &UploadId,
+        mut record: Record,
+        data: Staged,
+        place: Result<Place, Refusal>,
+    ) -> Result<(), Refusal> {
+        let refusal = match place {
+            Ok(place) => return self.complete(server, id, record, data, &place).await,
+            Err(refusal) => refusal,
+        };
+        if refusal != TAKEN || self.has_already(server, &record.upload()).await.is_none() {
+            return Err(of_name(refusal));
+        }
+        record.done = true;
+        self.keep_record(id, &record).await.map_err(|error| of_file_error(&error))?;
+        self.discard(data).await;
+        Ok(())
+    }
+
     async fn complete(
         &self,
         server: &Rc<Server>,
@@ -190,10 +266,9 @@ impl Uploads {
         if self.sync {
             data.file.sync_all().await.map_err(failed)?;
         }
-        let upload = Upload::of_path(record.path.clone(), Vec::new());
-        match place.take(server, self, &upload, &data).await {
+        match place.take(server, self, &record.upload(), &data).await {
             Ok(_) => {}
-            Err(Failure::Refused(refusal)) => return Err(refusal),
+            Err(Failure::Refused(refusal)) => return Err(of_name(refusal)),
             Err(Failure::Io(error)) => return Err(failed(error)),
         }
         record.done = true;
@@ -247,9 +322,8 @@ impl<W: Wire> Part<'_, W> {
         let read = |refusal: Refusal| (refusal, sequel.after_body());
         let len = data.file.metadata().map_err(|error| read(of_file_error(&error)))?.len;
         if len == record.length {
-            let upload = Upload::of_path(record.path.clone(), Vec::new());
-            let place = Place::find(server, uploads, &upload).await.map_err(read)?;
-            uploads.complete(server, &self.id, record, data, &place).await.map_err(read)?;
+            let place = Place::find(server, uploads, &record.upload()).await;
+            uploads.end(server, &self.id, record, data, place).await.map_err(read)?;
         }
         Ok(len)
     }
