@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -21,8 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 struct Group(PathBuf);
 
 impl Group {
-    fn of(bytes: u64) -> Option<Group> {
-        let name = format!("ringwayd-test-{}", std::process::id());
+    fn of(bytes: u64, name: &str) -> Option<Group> {
+        let name = format!("ringwayd-test-{name}-{}", std::process::id());
         for (root, limit) in [
             ("/sys/fs/cgroup", "memory.max"),
             ("/sys/fs/cgroup/unified", "memory.max"),
@@ -42,6 +43,14 @@ impl Group {
         None
     }
 
+    /// A command that runs in it.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg("echo $$ > \"$0\" && exec \"$@\"");
+        command.arg(self.0.join("cgroup.procs")).arg(program);
+        command
+    }
+
     fn peak(&self) -> Option<u64> {
         let names = ["memory.peak", "memory.max_usage_in_bytes"];
         names
@@ -54,6 +63,20 @@ impl Drop for Group {
     fn drop(&mut self) {
         _ = fs::remove_dir(&self.0);
     }
+}
+
+/// The file, out of the page cache, so that the group reads it itself and pays for it.
+fn file(scene: &Scene) -> PathBuf {
+    let path = scene.base().join("file");
+    let mut file = fs::File::create(&path).unwrap();
+    let mut piece = content(1, 4 << 20);
+    for at in (0..LEN).step_by(4 << 20) {
+        ringway_testkit::canary::fill(1, at, &mut piece);
+        std::io::Write::write_all(&mut file, &piece).unwrap();
+    }
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    path
 }
 
 /// Throws a body away as fast as it comes, or a piece at a time with pauses; true if it was whole.
@@ -86,19 +109,9 @@ fn swallow(mut connection: Connection, pause: Option<Duration>, stop: &AtomicBoo
 #[test]
 #[ignore = "lane: memory; needs root; run with: cargo test --release -p ringway-examples --test watch memory -- --ignored --nocapture"]
 fn seven_receivers_are_done_in_256_mib_though_the_eighth_is_slow() {
-    let group = Group::of(256 * MIB).expect("a control group for memory can be made (root)");
+    let group = Group::of(256 * MIB, "push").expect("a control group for memory (root)");
     let scene = Scene::new();
-    {
-        let mut file = fs::File::create(scene.base().join("file")).unwrap();
-        let mut piece = content(1, 4 << 20);
-        for at in (0..LEN).step_by(4 << 20) {
-            ringway_testkit::canary::fill(1, at, &mut piece);
-            std::io::Write::write_all(&mut file, &piece).unwrap();
-        }
-        file.sync_all().unwrap();
-        // Out of the page cache, so that the group reads it itself and pays for it.
-        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
-    }
+    let path = file(&scene);
     let (done, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let receivers: Vec<Receiver> = (0..8)
         .map(|number| {
@@ -112,9 +125,8 @@ fn seven_receivers_are_done_in_256_mib_though_the_eighth_is_slow() {
             })
         })
         .collect();
-    let mut command = Command::new("sh");
-    command.arg("-c").arg("echo $$ > \"$0\" && exec \"$@\"").arg(group.0.join("cgroup.procs"));
-    command.arg(env!("CARGO_BIN_EXE_ringwayd")).arg("push").arg(scene.base().join("file"));
+    let mut command = group.command(env!("CARGO_BIN_EXE_ringwayd"));
+    command.arg("push").arg(path);
     command.args(["--progress", "none", "--to"]);
     command.args(receivers.iter().map(|receiver| receiver.url("")));
     let began = Instant::now();
@@ -143,6 +155,28 @@ fn seven_receivers_are_done_in_256_mib_though_the_eighth_is_slow() {
         read as f64 / LEN as f64,
         peak / MIB,
     );
+}
+
+/// The control: within the same bound, a client that reads the file into its memory before it sends it does
+/// not live to send a byte.
+#[test]
+#[ignore = "lane: memory; needs root; run with: cargo test --release -p ringway-examples --test watch memory -- --ignored --nocapture"]
+fn a_client_that_holds_the_file_in_memory_is_ended_by_the_same_bound() {
+    let group = Group::of(256 * MIB, "curl").expect("a control group for memory (root)");
+    let scene = Scene::new();
+    let path = file(&scene);
+    let receiver = Receiver::start(|mut connection| {
+        // Nothing comes but an end.
+        assert!(connection.head().is_none(), "a request has come");
+    });
+    let mut command = group.command("curl");
+    command.args(["--silent", "--data-binary"]).arg(format!("@{}", path.display()));
+    command.arg(receiver.url("file")).stdin(Stdio::null()).stdout(Stdio::null());
+    let status = command.status().expect("curl runs");
+    assert_eq!(status.signal(), Some(9), "it was to be killed: {status}");
+    let peak = group.peak().expect("the group counts its memory");
+    assert!((240 * MIB..=256 * MIB).contains(&peak), "it was not memory that killed it: {peak}");
+    println!("a client that buffers is killed at {} MiB", peak / MIB);
 }
 
 /// Bytes that a process has had read from disks.
