@@ -166,7 +166,7 @@ impl Ledger {
 
     fn insert(&mut self, id: FileId, row: FileRow, deliveries: Vec<Delivery>) {
         for (backlog, delivery) in self.backlogs.iter_mut().zip(&deliveries) {
-            backlog.enter(id, delivery, row.stamp.len);
+            backlog.join(id, delivery, row.stamp.len);
         }
         self.paths.insert(row.path.clone(), id);
         self.files.insert(id, Entry { row, deliveries });
@@ -202,7 +202,7 @@ impl Ledger {
         let Delivery::Queued { attempts, unsure } = *delivery else { return None };
         backlog.leave(id, delivery, entry.row.stamp.len);
         *delivery = Delivery::Sending { attempts };
-        backlog.enter(id, delivery, entry.row.stamp.len);
+        backlog.join(id, delivery, entry.row.stamp.len);
         let change = Change::Delivery(id, self.receivers[receiver], delivery.clone());
         Some((Job { id, row: entry.row.clone(), attempts, unsure }, change))
     }
@@ -228,7 +228,7 @@ impl Ledger {
             }
             Ended::GivenUp(why) => Delivery::GivenUp { attempts: attempts + 1, why },
         };
-        backlog.enter(id, delivery, entry.row.stamp.len);
+        backlog.join(id, delivery, entry.row.stamp.len);
         changes.push(Change::Delivery(id, self.receivers[receiver], delivery.clone()));
         changes
     }
@@ -243,7 +243,7 @@ impl Ledger {
                     let backlog = &mut self.backlogs[place];
                     backlog.leave(id, delivery, entry.row.stamp.len);
                     *delivery = Delivery::Queued { attempts: 0, unsure: true };
-                    backlog.enter(id, delivery, entry.row.stamp.len);
+                    backlog.join(id, delivery, entry.row.stamp.len);
                     revived = true;
                     changes.push(Change::Delivery(id, self.receivers[place], delivery.clone()));
                 }

@@ -19,7 +19,7 @@ pub(crate) struct Backlog {
 
 impl Backlog {
     /// A version of so many bytes has come so far.
-    pub(super) fn enter(&mut self, id: FileId, delivery: &Delivery, bytes: u64) {
+    pub(super) fn join(&mut self, id: FileId, delivery: &Delivery, bytes: u64) {
         match delivery {
             Delivery::Queued { .. } => {
                 self.waiting.insert(id);

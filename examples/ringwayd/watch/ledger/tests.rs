@@ -153,7 +153,7 @@ fn a_receiver_that_is_named_no_more_holds_no_file() {
 fn assert_counted(ledger: &Ledger) {
     for (place, (backlog, since)) in ledger.backlogs().enumerate() {
         let mut found = Backlog::default();
-        ledger.files().for_each(|(id, row, all)| found.enter(id, &all[place], row.stamp.len));
+        ledger.files().for_each(|(id, row, all)| found.join(id, &all[place], row.stamp.len));
         assert_eq!(*backlog, found);
         let unsettled = |delivery: &Delivery| {
             matches!(delivery, Delivery::Queued { .. } | Delivery::Sending { .. })
