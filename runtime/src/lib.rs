@@ -33,6 +33,13 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # What to call
+//!
+//! [`Runtime::new`] and [`Runtime::block_on`] first; inside, [`spawn`], [`fs::File`], [`net::TcpListener`],
+//! [`net::TcpStream`], [`time::sleep`] and [`signal::Signals`]. [`Runtime::with_config`] takes other limits,
+//! [`Runtime::capabilities`] tells what this host allows, and [`Runtime::embedded`] is for a loop that is there
+//! already. Files are moved by the crate `ringway`, which stands on this one.
+//!
 //! # What it does not do
 //!
 //! No work stealing, no TLS, no HTTP, no name resolution, no UDP, no Windows or macOS. It does not
@@ -45,7 +52,6 @@ mod config;
 mod driver;
 mod error;
 mod executor;
-#[cfg_attr(not(feature = "fault"), doc(hidden))]
 #[cfg_attr(not(feature = "fault"), doc(hidden))]
 pub mod fault;
 pub mod fs;

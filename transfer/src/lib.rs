@@ -11,9 +11,21 @@
 //!     let mut stream = TcpStream::connect("127.0.0.1:9000".parse()?).await?;
 //!     Ok::<_, Box<dyn std::error::Error>>(transfer_file(&file, &mut stream).await?)
 //! })?;
-//! println!("{receipt}");   // 1.00 GiB by splice (inline) in 0.24 s, 1 pipe of 1 MiB, 2048 inline splices
+//! println!("{receipt}");   // 1.00 GiB by splice (inline) in 0.24 s, 1 pipe of 1 MiB, 2310 inline splices
 //! # Ok(()) }
 //! ```
+//!
+//! # What to call
+//!
+//! | you have | call |
+//! |---|---|
+//! | a file, or a range of one | [`transfer_file(&file, &mut stream)`](transfer_file), with the options of [`Transfer`] |
+//! | a header before it, parts of several files | [`Parts`] in the place of the file |
+//! | a body that comes in | `transfer_file(`[`Incoming::exactly`]`(&mut stream, len), &mut file)`: see [`receive`] |
+//! | a connection that is to be encrypted | [`tls::TlsAcceptor`] or [`tls::TlsConnector`]; then the same call |
+//! | bytes to look at, to filter or to change | [`Transfer::process`]: see [`process`](mod@process) |
+//! | a transfer to be ended from elsewhere | [`CancelToken`], which leaves an exact count |
+//! | several threads, or another runtime | [`runtime::run_per_core`], [`runtime::Handle`], [`runtime::Runtime::embedded`] |
 //!
 //! # Routes
 //!
