@@ -20,6 +20,7 @@ pub mod plan;
 pub mod progress;
 pub mod receipt;
 mod run;
+mod store;
 mod vessel;
 
 use std::fmt;

@@ -29,6 +29,7 @@ use crate::transfer::{Ended, Progressed, Report, tell};
 
 pub(crate) use mapped::{Processing, Scan, Seat, stretches};
 pub use mapped::{Work, decisions};
+pub(crate) use splice::{cannot, why};
 pub(crate) use watch::{Ready, Stop, Watch};
 
 /// One transfer under way.

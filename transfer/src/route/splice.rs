@@ -362,11 +362,11 @@ fn refused(run: &mut Run<'_>, error: std::io::Error) -> Result<Course, TransferE
 }
 
 /// Whether this is how the kernel says that a file cannot be spliced.
-pub(super) fn cannot(error: &std::io::Error) -> bool {
+pub(crate) fn cannot(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(EINVAL | EOPNOTSUPP))
 }
 
-pub(super) fn why(refusal: PipeRefusal) -> &'static str {
+pub(crate) fn why(refusal: PipeRefusal) -> &'static str {
     match refusal {
         PipeRefusal::AllLent => "all pipes are lent",
         PipeRefusal::TooSmall(_) => "the user's pipe pages are spent (fs.pipe-user-pages-soft)",
