@@ -33,8 +33,7 @@ fn start(name: &str, arguments: &[&str]) -> Running {
 }
 
 fn file(folder: &tempfile::TempDir) -> (PathBuf, Vec<u8>) {
-    let mut content = vec![0; LEN];
-    ringway_testkit::canary::fill(5, 0, &mut content);
+    let content = ringway_testkit::canary::bytes(5, 0, LEN);
     let path = folder.path().join("file");
     std::fs::write(&path, &content).unwrap();
     (path, content)

@@ -306,8 +306,7 @@ fn all_pipes() -> Vec<PipeLease> {
 }
 
 fn whole(body: u64) -> Vec<u8> {
-    let mut file = vec![0; usize::try_from(body).unwrap()];
-    canary::fill(FILE, 1, &mut file);
+    let file = canary::bytes(FILE, 1, usize::try_from(body).unwrap());
     [HEAD, &file, TAIL].concat()
 }
 

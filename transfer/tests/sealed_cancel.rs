@@ -60,8 +60,7 @@ fn prepared<'t>(file: &File, stream: &'t mut TlsStream, mode: Mode) -> Transfer<
 fn whole() -> &'static [u8] {
     static WHOLE: OnceLock<Vec<u8>> = OnceLock::new();
     WHOLE.get_or_init(|| {
-        let mut file = vec![0; usize::try_from(BODY).unwrap()];
-        canary::fill(FILE, 1, &mut file);
+        let file = canary::bytes(FILE, 1, usize::try_from(BODY).unwrap());
         [HEAD, &file, TAIL].concat()
     })
 }

@@ -118,8 +118,7 @@ async fn send(stream: &mut TlsStream, file: &File, mode: Mode) -> Result<Receipt
 }
 
 fn whole() -> Vec<u8> {
-    let mut file = vec![0; usize::try_from(BODY).unwrap()];
-    canary::fill(FILE, 1, &mut file);
+    let file = canary::bytes(FILE, 1, usize::try_from(BODY).unwrap());
     [HEAD, &file, TAIL].concat()
 }
 

@@ -41,8 +41,7 @@ impl Files {
     /// Makes a file of which every byte tells its place, and gives its content.
     pub(crate) fn file(&self, name: &str, len: usize) -> Vec<u8> {
         let identity = name.bytes().fold(17u64, |sum, byte| sum * 31 % 65_521 + u64::from(byte));
-        let mut content = vec![0; len];
-        ringway_testkit::canary::fill(identity, 0, &mut content);
+        let content = ringway_testkit::canary::bytes(identity, 0, len);
         fs::write(self.path(name), &content).unwrap();
         content
     }

@@ -57,9 +57,7 @@ impl Root {
 /// Bytes that tell the file and the place they belong to.
 pub(crate) fn content(name: &str, len: usize) -> Vec<u8> {
     let identity = name.bytes().fold(17u64, |sum, byte| sum * 31 % 65_521 + u64::from(byte));
-    let mut bytes = vec![0; len];
-    ringway_testkit::canary::fill(identity, 0, &mut bytes);
-    bytes
+    ringway_testkit::canary::bytes(identity, 0, len)
 }
 
 /// A running `ringwayd`. Dropping it kills it.

@@ -83,9 +83,7 @@ impl Scene {
 
 /// Bytes that tell the file and the place they belong to.
 pub(crate) fn content(identity: u64, len: usize) -> Vec<u8> {
-    let mut content = vec![0; len];
-    ringway_testkit::canary::fill(identity, 0, &mut content);
-    content
+    ringway_testkit::canary::bytes(identity, 0, len)
 }
 
 /// Waits for so many deliveries.

@@ -75,6 +75,18 @@ pub fn fill(file_id: u64, offset: u64, buffer: &mut [u8]) {
     tail.copy_from_slice(&tail_bytes[..tail.len()]);
 }
 
+/// The `len` bytes of a canary file from an offset on.
+///
+/// # Panics
+///
+/// As [`fill`] does.
+#[must_use]
+pub fn bytes(file_id: u64, offset: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    fill(file_id, offset, &mut bytes);
+    bytes
+}
+
 /// Writes a new file of `len` bytes, all canary.
 ///
 /// # Errors

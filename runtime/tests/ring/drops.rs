@@ -38,8 +38,7 @@ fn slow_file() -> (File, std::io::PipeWriter) {
 }
 
 fn canary_file(len: usize) -> File {
-    let mut bytes = vec![0; len];
-    canary::fill(2, 0, &mut bytes);
+    let bytes = canary::bytes(2, 0, len);
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&bytes).unwrap();
     File::from_std(file)

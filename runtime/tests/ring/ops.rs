@@ -16,8 +16,7 @@ use tempfile::tempdir;
 use crate::baseline::on_a_ring;
 
 fn canary_file(path: &Path, len: usize) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    canary::fill(1, 0, &mut bytes);
+    let bytes = canary::bytes(1, 0, len);
     std::fs::write(path, &bytes).unwrap();
     bytes
 }

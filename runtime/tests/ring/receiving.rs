@@ -25,9 +25,7 @@ fn unix() -> (UnixStream, StdUnixStream) {
 }
 
 fn canaries(len: usize) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    canary::fill(7, 0, &mut bytes);
-    bytes
+    canary::bytes(7, 0, len)
 }
 
 async fn new_file(path: &Path) -> File {

@@ -16,8 +16,7 @@ const SLOTS: Slots = Slots { start: 9, gap: 5, room: 1000, tail: 17 };
 const MARK: u8 = 0x5a;
 
 fn canary_file(len: usize) -> (File, Vec<u8>) {
-    let mut bytes = vec![0; len];
-    canary::fill(3, 0, &mut bytes);
+    let bytes = canary::bytes(3, 0, len);
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&bytes).unwrap();
     (File::from_std(file), bytes)

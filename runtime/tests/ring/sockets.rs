@@ -19,8 +19,7 @@ const BYTES: usize = 3_000_000;
 
 /// Sends canary bytes, ends the stream, and reads the answer to its end.
 async fn talk(mut client: impl std::ops::DerefMut<Target = Stream>) {
-    let mut bytes = vec![0; BYTES];
-    canary::fill(4, 0, &mut bytes);
+    let bytes = canary::bytes(4, 0, BYTES);
     client.write_all(&bytes).await.unwrap();
     assert_eq!(client.accepted(), BYTES as u64);
     client.shutdown(Half::Write).unwrap();

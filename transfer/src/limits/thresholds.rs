@@ -85,7 +85,7 @@ pub struct Thresholds {
     pub receive_copy_max_bytes: u64,
     /// From this many bytes on, what has been received is written without waiting for more. Default
     /// 256 KiB; what comes in smaller pieces is gathered for at most
-    /// [`Limits::stall_hold`].
+    /// [`Limits::stall_hold`](super::Limits::stall_hold).
     pub receive_batch_min_bytes: u64,
     /// From this length on, blocks are reserved for a body before it is received. Default 1 MiB.
     pub reserve_min_bytes: u64,

@@ -154,8 +154,7 @@ pub fn prepared<'t, S: Sink>(file: &File, stream: &'t mut S, way: (Route, Mode))
 pub fn whole() -> &'static [u8] {
     static WHOLE: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
     WHOLE.get_or_init(|| {
-        let mut file = vec![0; usize::try_from(BODY).unwrap()];
-        canary::fill(FILE, 1, &mut file);
+        let file = canary::bytes(FILE, 1, usize::try_from(BODY).unwrap());
         [HEAD, &file, TAIL].concat()
     })
 }

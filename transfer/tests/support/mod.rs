@@ -108,9 +108,7 @@ pub fn memory_folder() -> TempDir {
 
 /// The bytes of a canary file.
 pub fn canary_bytes(id: u64, offset: u64, len: usize) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    canary::fill(id, offset, &mut bytes);
-    bytes
+    canary::bytes(id, offset, len)
 }
 
 /// Drops a file from the page cache; says whether that worked, which it does not everywhere.
