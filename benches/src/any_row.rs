@@ -21,6 +21,7 @@ pub(crate) struct Cost {
 
 /// Where modes keep what a row costs, the most telling figure first.
 const COSTS: &[(&[&str], &str)] = &[
+    (&["figures", "due_p99_us"], "p99 µs from the intended start"),
     (&["figures", "cpu_us_per_request"], "CPU µs per request"),
     (&["figures", "cpu_s_per_gb"], "CPU seconds per GB"),
     (&["cpu_us_per_request"], "CPU µs per request"),
@@ -98,6 +99,7 @@ mod tests {
         for text in [
             r#"{"point":"p","arm":"n","figures":{"cpu_s_per_gb":@,"cpu_us_per_request":null}}"#,
             r#"{"point":"p","server":"n","figures":{"cpu_us_per_request":@}}"#,
+            r#"{"point":"p","server":"n","figures":{"cpu_us_per_request":{},"due_p99_us":@}}"#,
             r#"{"scene":"p","server":"n","disturbed_p99_us":@}"#,
             r#"{"pattern":"p","arm":"n","cpu_s_per_gb_scanned":@}"#,
             r#"{"suite":"p","arm":"n","cpu_s_per_gb":@}"#,

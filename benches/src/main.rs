@@ -41,6 +41,7 @@ mod point;
 mod progress;
 mod quick;
 mod receiver;
+mod records;
 mod report;
 mod results;
 mod rounds;

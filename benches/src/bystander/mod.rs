@@ -19,11 +19,10 @@ use anyhow::{Context, Result, ensure};
 
 use crate::canary::Canary;
 use crate::data::{self, DataFile};
-use crate::load::percentile;
 use crate::loopback;
 use crate::machine::{Machine, pin_to};
 use crate::neighbours::Watch;
-use crate::open_loop::{Offer, OpenLoop};
+use crate::open_loop::{self, Line, Offer, OpenLoop, Question};
 use crate::point::{GIB, KIB, MIB};
 use crate::progress::Progress;
 use crate::schedule::{self, Bounds};
@@ -120,7 +119,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let machine = Machine::look(&directory)?;
     println!("{}\n", crate::table::heading(&machine));
     pin_to(machine.receiver_cpu)?;
-    let priority = disturbance::become_urgent();
+    let priority = open_loop::become_urgent();
     let site = Site::make(&own, &directory)?;
     let files = Files::make(options, &site)?;
     let mut rows = Vec::new();
@@ -192,17 +191,17 @@ fn watched(
     files: &Files,
     time: Duration,
 ) -> Result<Vec<(Slice, Slice)>> {
-    let mut sockets = Vec::new();
-    for _ in 0..scene.connections {
+    let connect = || {
         let socket = loopback::connect(running.address)?;
         loopback::prepare(&socket)?;
-        sockets.push(socket);
-    }
+        Ok(Line::plain(socket))
+    };
     let path = format!("/small-{}.bin", scene.small_len);
-    let canary = files.small(scene.small_len)?;
-    let mut client = OpenLoop::new(sockets, &path, scene.small_len, canary)?;
+    let question = Question::new(&path, scene.small_len, files.small(scene.small_len)?)?;
+    let mut client = OpenLoop::new(scene.connections, question, connect)?;
     let requests = (options.rate * f64::from(options.slice_ms) / 1000.0).ceil().to_string();
-    let offer = Offer { per_second: options.rate, requests: requests.parse()? };
+    let offer =
+        Offer { per_second: options.rate, requests: requests.parse()?, grace: loopback::PATIENCE };
     client.run(offer, || false)?;
     let mut slice = |disturbed: bool| -> Result<Slice> {
         let disturbance = match disturbed {
@@ -216,15 +215,17 @@ fn watched(
         };
         let over = || disturbance.as_ref().is_some_and(Disturbance::is_over);
         let begin = Instant::now();
-        let mut latencies_us = client.run(offer, over)?;
+        let tally = client.run(offer, over)?;
         let wall_s = begin.elapsed().as_secs_f64();
         let moved = disturbance.map(Disturbance::end).transpose()?;
-        ensure!(!latencies_us.is_empty(), "the disturbance was over before anybody asked");
+        let lost = tally.errors + tally.unsent + tally.unanswered;
+        ensure!(lost == 0, "wrong count: {lost} requests have no answer");
+        ensure!(tally.answered > 0, "the disturbance was over before anybody asked");
         Ok(Slice {
-            requests: latencies_us.len() as u64,
-            p50_us: percentile(&mut latencies_us, 500),
-            p99_us: percentile(&mut latencies_us, 990),
-            max_us: percentile(&mut latencies_us, 1000),
+            requests: tally.answered,
+            p50_us: tally.latency_us(50.0),
+            p99_us: tally.latency_us(99.0),
+            max_us: tally.latency_us(100.0),
             disturbance_gb_per_s: moved.map(|bytes| bytes as f64 / 1e9 / wall_s),
         })
     };

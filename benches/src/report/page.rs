@@ -78,6 +78,8 @@ fn title(mode: &str) -> &str {
         "full" => "Ways of sending, at every point",
         "servers" => "Whole servers",
         "servers-tls" => "Whole servers over TLS",
+        "servers-open" => "Whole servers at fixed rates: latency from the intended start",
+        "servers-tls-open" => "Whole servers over TLS at fixed rates: latency from the intended start",
         "tls" => "One stream over TLS",
         "filter" => "Filtering on the way",
         "bystander" => "What others on the same loop notice",

@@ -3,6 +3,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
@@ -17,6 +19,10 @@ pub(crate) enum Fault {
     OtherLength,
     Status,
     Start,
+    /// Right, but nobody is answered for 50 ms, once in 400 answers.
+    Stall,
+    /// Right, but every connection ends after 20 answers.
+    Leaves,
 }
 
 impl Fault {
@@ -52,15 +58,31 @@ pub(crate) fn serve_broken(job: &BrokenJob) -> Result<()> {
     }
 }
 
+/// Lets everybody wait for 50 ms, once in 400 answers of all connections.
+fn stall() {
+    static ANSWERS: Mutex<u32> = Mutex::new(0);
+    let Ok(mut answers) = ANSWERS.lock() else { return };
+    *answers += 1;
+    if *answers % 400 == 0 {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 fn converse(socket: &TcpStream, root: &std::path::Path, fault: Fault) -> Result<()> {
     socket.set_nodelay(true)?;
     let mut lines = BufReader::new(socket).lines();
     for answered in 0.. {
+        if fault == Fault::Leaves && answered == 20 {
+            return Ok(());
+        }
         let Some(request) = lines.next() else { return Ok(()) };
         let request = request?;
         let name = request.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
         let body = std::fs::read(root.join(name))?;
         while !lines.next().transpose()?.unwrap_or_default().is_empty() {}
+        if fault == Fault::Stall {
+            stall();
+        }
         { socket }.write_all(&answer(body, fault, answered))?;
     }
     Ok(())
@@ -82,7 +104,7 @@ fn answer(mut body: Vec<u8>, fault: Fault, answered: u32) -> Vec<u8> {
             length = last;
         }
         Fault::Status => status = "500 Oh",
-        Fault::Nothing | Fault::LateByte | Fault::Start => {}
+        Fault::Nothing | Fault::LateByte | Fault::Start | Fault::Stall | Fault::Leaves => {}
     }
     let mut answer = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n").into_bytes();
     answer.extend_from_slice(&body);

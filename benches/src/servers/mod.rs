@@ -15,6 +15,7 @@ mod broken;
 mod filtering;
 mod floor;
 mod nginx;
+mod open;
 mod point;
 mod processes;
 mod roster;
@@ -75,6 +76,8 @@ pub(crate) struct Options {
     /// Let the client spin instead of sleeping, so that no server pays for waking it.
     #[arg(long)]
     busy_client: bool,
+    #[command(flatten)]
+    open: open::Options,
     /// Where the files are put: a directory on a disk (default: the temporary directory).
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -89,6 +92,9 @@ type Candidate = (&'static Server, Result<Installed, String>);
 ///
 /// A name is unknown, or a trial failed: a wrong answer fails the whole run.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.open.open_loop {
+        return open::run(options);
+    }
     if options.tls {
         return tls::run(options);
     }

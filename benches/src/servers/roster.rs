@@ -78,6 +78,8 @@ pub(crate) const SERVERS: &[Server] = &[
     hidden("broken-long", "one byte too many after a body", Fault::Long),
     hidden("broken-length", "announces and sends a body that is too short", Fault::OtherLength),
     hidden("broken-status", "answers 500", Fault::Status),
+    hidden("broken-stall", "stops for 50 ms, once in 400 answers", Fault::Stall),
+    hidden("broken-leaves", "ends each connection after 20 answers", Fault::Leaves),
     hidden("broken-start", "ends before it listens", Fault::Start),
 ];
 
@@ -104,6 +106,13 @@ pub(crate) const TLS_SERVERS: &[Server] = &[
         Program::Floor,
     ),
 ];
+
+impl Server {
+    /// Whether it can have many connections, and many requests on each.
+    pub(crate) fn is_a_server(&self) -> bool {
+        self.program != Program::Floor
+    }
+}
 
 /// The server of this name.
 #[cfg(test)]
@@ -210,11 +219,6 @@ impl Installed {
             }
         }
         Ok(line)
-    }
-
-    /// Whether it can have many connections, and many requests on each.
-    pub(crate) fn is_a_server(&self) -> bool {
-        self.server.program != Program::Floor
     }
 
     /// Whether it has child processes, which it must be given the time to end.

@@ -92,7 +92,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     for (number, point) in (1..).zip(points) {
         let many = matches!(point.client, Client::Wrk { .. });
         let here: Vec<&Installed> =
-            found.iter().filter(|server| server.is_a_server() || !many).collect();
+            found.iter().filter(|server| server.server.is_a_server() || !many).collect();
         let path = stage.site.root().join(point.name);
         let data = DataFile::create_named(&path, point.file_len, number)?;
         let watch = Watch::start();

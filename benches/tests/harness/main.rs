@@ -6,6 +6,7 @@ mod arms;
 mod bystander;
 mod files;
 mod leftovers;
+mod open_loop;
 mod servers;
 mod support;
 mod tls;
