@@ -46,6 +46,7 @@ mod report;
 mod results;
 mod rounds;
 mod schedule;
+mod sealed;
 mod sender;
 mod servers;
 mod stats;

@@ -11,6 +11,7 @@ use rustix::net::RecvFlags;
 
 use crate::arms::Span;
 use crate::canary::Canary;
+use crate::load::Latency;
 use crate::loopback::{TRANSFER_LONGEST, await_ready};
 use crate::point::Reader;
 
@@ -79,6 +80,13 @@ pub(crate) fn discard(
 pub(crate) struct Times {
     pub(crate) first_byte: Duration,
     pub(crate) last_byte: Duration,
+}
+
+impl Times {
+    pub(crate) fn latency(self) -> Latency {
+        let microseconds = |time: Duration| [time.as_secs_f64() * 1e6];
+        Latency::of(&mut microseconds(self.first_byte), &mut microseconds(self.last_byte))
+    }
 }
 
 /// Makes sure that nothing came after the last byte; to be called when the sender has finished.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::arms::{Arm, Counts, Span};
+use crate::arms::{Arm, Counts, Span, Wire};
 use crate::control::{Answer, Cost, Order, SenderProcess, Task};
 use crate::counters::Counted;
 use crate::data::{DataFile, VERIFIED_LEN};
@@ -18,6 +18,7 @@ use crate::measure::Usage;
 use crate::network::{Far, LOCALHOST};
 use crate::point::{MIB, Path, Point, Reader, Shape};
 use crate::receiver;
+use crate::sealed::Sealed;
 use crate::stats::mix;
 
 /// What stays the same for all trials of a run.
@@ -100,7 +101,14 @@ fn attempt(
     let outcome = match point.shape {
         Shape::Stream => {
             let socket = sockets.pop().context("no connection")?;
-            stream(&mut sender, &socket, point, data, round)?
+            match arm.wire {
+                Wire::Plain => stream(&mut sender, &socket, point, data, round)?,
+                Wire::Sealed | Wire::SealedByKernel => {
+                    let shaken = Sealed::shake(socket);
+                    let mut sealed = shaken.map_err(|error| sender.failure().unwrap_or(error))?;
+                    sealed_stream(&mut sender, &mut sealed, data, round)?
+                }
+            }
         }
         Shape::Exchange { requests_each, .. } => {
             exchange(&mut sender, sockets, point, data, requests_each)?
@@ -179,10 +187,26 @@ fn stream(
         receiver::discard(socket, whole, data.canary, (point.reader, ordered))
     })?;
     receiver::expect_silence(socket)?;
-    let microseconds = |time: std::time::Duration| [time.as_secs_f64() * 1e6];
-    let mut first_byte = microseconds(times.first_byte);
-    let latency = Latency::of(&mut first_byte, &mut microseconds(times.last_byte));
-    Ok(Outcome { bytes: len, requests: None, cost, latency })
+    Ok(Outcome { bytes: len, requests: None, cost, latency: times.latency() })
+}
+
+/// The same over TLS: what comes before is opened and compared, the timed transfer is counted sealed.
+fn sealed_stream(
+    sender: &mut SenderProcess,
+    socket: &mut Sealed,
+    data: &DataFile,
+    round: u32,
+) -> Result<Outcome> {
+    let len = data.slices.len;
+    let verified = verified_span(len, round);
+    measured(sender, Task::Send(verified), || socket.compare(verified, data.canary))?;
+    receiver::expect_silence(socket.tcp())?;
+    data.make_ready()?;
+    let ordered = Instant::now();
+    let whole = Task::Send(Span { offset: 0, len });
+    let (cost, times) = measured(sender, whole, || socket.discard(len, ordered))?;
+    receiver::expect_silence(socket.tcp())?;
+    Ok(Outcome { bytes: len, requests: None, cost, latency: times.latency() })
 }
 
 fn exchange(

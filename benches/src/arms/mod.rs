@@ -13,6 +13,7 @@ mod mapping;
 mod ours;
 mod peers;
 mod raw_ring;
+mod sealed;
 mod ways;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,19 @@ pub(crate) struct Arm {
     pub(crate) copies: u8,
     /// Sends what was in memory before: pointless where the file is not.
     pub(crate) hot_only: bool,
+    /// What the receiver gets.
+    pub(crate) wire: Wire,
+}
+
+/// What goes over the socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// The bytes of the file.
+    Plain,
+    /// Records of TLS 1.3: the arm shakes hands while it is made.
+    Sealed,
+    /// Likewise, sealed by the kernel.
+    SealedByKernel,
 }
 
 /// How an arm comes to be, by the kind of point it is for.
@@ -121,13 +135,14 @@ impl Arm {
     pub(crate) fn gap(&self) -> Option<&'static str> {
         match self.make {
             Make::Missing(_, why) => Some(why),
+            Make::Stream(_) if self.wire == Wire::SealedByKernel => sealed::no_kernel_tls(),
             Make::Stream(_) | Make::Exchange(_) => None,
         }
     }
 
     const fn stream(name: &'static str, about: &'static str, copies: u8, make: MakeStream) -> Self {
         let (make, choice) = (Make::Stream(make), Choice::Full);
-        Self { name, about, make, choice, copies, hot_only: false }
+        Self { name, about, make, choice, copies, hot_only: false, wire: Wire::Plain }
     }
 
     const fn exchange(
@@ -137,12 +152,16 @@ impl Arm {
         make: MakeExchange,
     ) -> Self {
         let (make, choice) = (Make::Exchange(make), Choice::Full);
-        Self { name, about, make, choice, copies, hot_only: false }
+        Self { name, about, make, choice, copies, hot_only: false, wire: Wire::Plain }
     }
 
     /// Runs in `quick` too.
     const fn quick(self) -> Self {
         Self { choice: Choice::Quick, ..self }
+    }
+
+    const fn over(self, wire: Wire) -> Self {
+        Self { wire, ..self }
     }
 
     const fn hidden(self) -> Self {
@@ -163,6 +182,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Arm> {
         raw_ring::ARMS,
         ours::ARMS,
         ours::TRIED,
+        sealed::ARMS,
         peers::ARMS,
         broken::ARMS,
     ];

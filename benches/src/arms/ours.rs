@@ -12,7 +12,7 @@ use ringway::runtime::{self, Runtime, net};
 use ringway::{FileSlice, Limits, Mode, Parts, Route, Thresholds, Transfer, transfer_file};
 
 use super::ways::Ways;
-use super::{Arm, Counts, ExchangeArm, Make, Span, StreamArm};
+use super::{Arm, Counts, ExchangeArm, Make, Span, StreamArm, Wire};
 use crate::point::{Choice, KIB, MIB, Slices};
 use crate::wire::{REQUEST_LEN, offset_asked, response_header};
 
@@ -51,6 +51,7 @@ macro_rules! stream {
             choice: Choice::$choice,
             copies: 0,
             hot_only: false,
+            wire: Wire::Plain,
         }
     };
 }
@@ -66,6 +67,7 @@ macro_rules! exchange {
             choice: Choice::$choice,
             copies: 0,
             hot_only: false,
+            wire: Wire::Plain,
         }
     };
 }

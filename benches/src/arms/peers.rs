@@ -1,6 +1,6 @@
 //! What others would use today: tokio, tokio-uring, monoio, compio; in the build with `--features peers`.
 
-use super::{Arm, Make};
+use super::{Arm, Make, Wire};
 use crate::point::{Choice, Kind};
 
 #[cfg(feature = "peers")]
@@ -10,7 +10,8 @@ mod tokio_serve;
 
 const fn missing(name: &'static str, kind: Kind, why: &'static str) -> Arm {
     let make = Make::Missing(kind, why);
-    Arm { name, about: why, make, choice: Choice::Full, copies: 0, hot_only: false }
+    let (choice, wire) = (Choice::Full, Wire::Plain);
+    Arm { name, about: why, make, choice, copies: 0, hot_only: false, wire }
 }
 
 const MONOIO_ZERO_COPY: Arm = missing(

@@ -79,7 +79,9 @@ fn title(mode: &str) -> &str {
         "servers" => "Whole servers",
         "servers-tls" => "Whole servers over TLS",
         "servers-open" => "Whole servers at fixed rates: latency from the intended start",
-        "servers-tls-open" => "Whole servers over TLS at fixed rates: latency from the intended start",
+        "servers-tls-open" => {
+            "Whole servers over TLS at fixed rates: latency from the intended start"
+        }
         "tls" => "One stream over TLS",
         "filter" => "Filtering on the way",
         "bystander" => "What others on the same loop notice",
@@ -123,7 +125,10 @@ fn textbook_section(page: &mut String, rows: &[AnyRow]) -> Result<()> {
         let cells: String = line.iter().map(|cell| format!("<td>{}</td>", escaped(cell))).collect();
         writeln!(page, "<tr>{cells}</tr>")?;
     }
-    writeln!(page, "</table></div>\n<p class=\"note\">{}</p>", escaped(textbook::GAP))?;
+    page.push_str("</table></div>\n");
+    for gap in textbook::gaps(&typed) {
+        writeln!(page, "<p class=\"note\">{}</p>", escaped(&gap))?;
+    }
     page.push_str("<p>Where the textbook is wrong:</p>\n<ul>\n");
     for sentence in textbook::corrections(&typed) {
         writeln!(page, "<li>{}</li>", escaped(&sentence))?;

@@ -6,11 +6,19 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Algorithm, CHACHA20_POLY1305};
 use ringway::tls::crypto_provider;
-use ringway::tls::rustls::crypto::CryptoProvider;
+use ringway::tls::rustls::client::danger::{
+    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+};
+use ringway::tls::rustls::crypto::{
+    CryptoProvider, verify_tls12_signature, verify_tls13_signature,
+};
 use ringway::tls::rustls::pki_types::pem::PemObject;
-use ringway::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use ringway::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use ringway::tls::rustls::version::TLS13;
-use ringway::tls::rustls::{CipherSuite, ClientConfig, RootCertStore, ServerConfig};
+use ringway::tls::rustls::{
+    CipherSuite, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
 
 /// A cipher suite of TLS 1.3.
 #[derive(Debug)]
@@ -52,6 +60,70 @@ impl Suite {
         let mut provider = crypto_provider();
         provider.cipher_suites.retain(|suite| suite.suite() == self.number);
         Arc::new(provider)
+    }
+}
+
+/// A server's configuration with a certificate that was made a moment ago, and that nobody trusts.
+pub(crate) fn server_of_a_moment(suite: &Suite) -> Result<Arc<ServerConfig>> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der());
+    let key = key.ok().context("no key")?;
+    let config = ServerConfig::builder_with_provider(suite.provider())
+        .with_protocol_versions(&[&TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)?;
+    Ok(Arc::new(config))
+}
+
+/// A client's configuration that trusts whoever is there: the harness's own child at the other end of a
+/// connection that it has accepted itself.
+pub(crate) fn credulous_client(suite: &Suite) -> Result<Arc<ClientConfig>> {
+    let config = ClientConfig::builder_with_provider(suite.provider())
+        .with_protocol_versions(&[&TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody(suite.provider())))
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// Believes every certificate; signatures are checked all the same, because that costs nothing here.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let known = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let known = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -153,6 +153,19 @@ fn arms_count_what_can_be_counted() {
 }
 
 #[test]
+fn arms_over_tls_are_opened_compared_and_counted() {
+    let rows = rows("self-test-stream", "tls-registered,tls-rustls-64k,tls-kernel");
+    let of = |arm: &str| rows.iter().find(|row| row["arm"] == arm).unwrap();
+    assert_eq!(of("tls-registered")["copies"]["per_byte"], 2.0);
+    // Once more than sealing in place, and what TLS adds.
+    let copies = of("tls-rustls-64k")["copies"]["per_byte"].as_f64().unwrap();
+    assert!((3.0..3.01).contains(&copies), "{copies}");
+    let kernel = of("tls-kernel");
+    let gap = kernel["gap"].as_str().is_some_and(|why| why.contains("CONFIG_TLS"));
+    assert!(gap || kernel["n"].as_u64().unwrap() >= 6);
+}
+
+#[test]
 fn peer_that_is_missing_is_a_gap_and_not_an_error() {
     let rows = rows("self-test-stream", "sendfile,peer-monoio-zero-copy");
     let gap = rows.iter().find(|row| row["arm"] == "peer-monoio-zero-copy").unwrap();
