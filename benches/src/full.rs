@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::outline;
 use crate::point::Choice;
 use crate::rounds::{self, Keeps, Run};
 use crate::schedule::Bounds;
@@ -19,6 +20,9 @@ pub(crate) struct Options {
     /// take from now on.
     #[arg(long, value_name = "JOURNAL", requires = "out")]
     resume: Option<PathBuf>,
+    /// Print which points there is time for, how long each takes and how many rounds it has, and measure nothing.
+    #[arg(long)]
+    plan: bool,
     #[command(flatten)]
     rounds: rounds::Selection,
 }
@@ -29,11 +33,20 @@ pub(crate) struct Options {
 ///
 /// A name is unknown, or a trial failed: wrong bytes fail the whole run.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let plan = rounds::plan(&options.rounds, Choice::Full)?;
+    if options.plan {
+        let points = plan
+            .iter()
+            .map(|(point, arms)| (*point, arms.iter().filter(|arm| arm.gap().is_none()).count()));
+        let lines = outline::outline(points, Bounds::FULL, options.budget);
+        println!("{}", outline::text(&lines, Bounds::FULL, options.budget));
+        return Ok(());
+    }
     let run = Run {
         mode: "full",
         budget: options.budget,
         bounds: Bounds::FULL,
-        plan: rounds::plan(&options.rounds, Choice::Full)?,
+        plan,
         keeps: options.resume.clone().map_or(Keeps::Journal, Keeps::Resumed),
     };
     rounds::run(&run, &options.rounds).map(drop)

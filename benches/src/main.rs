@@ -37,6 +37,7 @@ mod measure;
 mod neighbours;
 mod network;
 mod open_loop;
+mod outline;
 mod point;
 mod progress;
 mod quick;

@@ -16,7 +16,7 @@ use crate::progress::Progress;
 use crate::results::{self, Part, PerGb, Row, Setting};
 use crate::schedule::{self, Bounds};
 use crate::trial::{self, Sample, Stage, WARM_UP};
-use crate::{counters, table};
+use crate::{counters, outline, table};
 
 /// What is measured, for how long, and where it goes.
 #[derive(Debug, clap::Args)]
@@ -159,7 +159,9 @@ fn resume(courses: &mut [Course], entry: Entry) -> Result<()> {
         part.samples.extend(more.samples);
         part.counted = more.counted;
     }
+    let rounds = entry.rounds - course.rounds;
     (course.passes, course.rounds, course.pass_took) = (entry.pass, entry.rounds, entry.took);
+    course.least_pass = entry.took / rounds.max(1);
     Ok(())
 }
 
@@ -172,31 +174,44 @@ fn go_through(
     deadline: Instant,
 ) -> Result<()> {
     let left = || deadline.saturating_duration_since(Instant::now());
-    let mut go_on = |course: &mut Course, until| {
-        course.go_on(run.bounds, stage, directory, until)?;
+    let mut go_on = |course: &mut Course, time| {
+        course.go_on(run.bounds, stage, directory, time)?;
         journal.as_mut().map_or(Ok(()), |journal| journal.note(&course.last_pass()))
     };
-    let (mut begun, mut pass_of_begun) = (0, Duration::ZERO);
+    let (mut begun, mut pass_of_begun, mut reckoned) = (0, Duration::ZERO, Duration::ZERO);
     for course in courses.iter_mut() {
         if course.passes == 0 {
-            if !schedule::admits(run.bounds, begun, pass_of_begun, left()) {
+            let next = schedule::corrected(course.reckoned, reckoned, pass_of_begun);
+            if !schedule::admits(run.bounds, pass_of_begun, next, left()) {
                 break;
             }
-            go_on(course, Instant::now())?;
+            go_on(course, Duration::ZERO)?;
         }
-        pass_of_begun += course.pass_took;
+        pass_of_begun += course.least_pass;
+        reckoned += course.reckoned;
         begun += 1;
     }
-    let courses = &mut courses[..usize::try_from(begun)?];
+    if courses.len() > 1 && run.bounds.passes > 1 {
+        eprintln!(
+            "{begun} of {} points were begun; one pass with one round takes {:.0} s, and {:.0} s are left",
+            courses.len(),
+            pass_of_begun.as_secs_f64(),
+            left().as_secs_f64()
+        );
+    }
+    let courses = &mut courses[..begun];
     for pass in 1..run.bounds.passes {
         for index in 0..courses.len() {
             if left().is_zero() && !run.bounds.insists {
                 return Ok(());
             }
-            let steps_left: u32 =
-                courses.iter().map(|course| run.bounds.passes.saturating_sub(course.passes)).sum();
+            let missing = |course: &Course| run.bounds.passes.saturating_sub(course.passes);
+            let steps_left: u32 = courses.iter().map(missing).sum();
+            let least_of_all = courses.iter().map(|it| it.least_pass * missing(it)).sum();
             if courses[index].passes <= pass {
-                go_on(&mut courses[index], Instant::now() + left() / steps_left.max(1))?;
+                let least = courses[index].least_pass;
+                let time = schedule::share(left(), least, least_of_all, steps_left);
+                go_on(&mut courses[index], time)?;
             }
         }
     }
@@ -226,6 +241,10 @@ struct Course {
     passes: u32,
     /// How long the last pass took, its file included and warming up not.
     pass_took: Duration,
+    /// The same for a pass of one round.
+    least_pass: Duration,
+    /// What that was reckoned to be before anything ran.
+    reckoned: Duration,
 }
 
 impl Course {
@@ -235,8 +254,12 @@ impl Course {
             _ => arm.gap().map(str::to_owned),
         };
         let arms: Vec<_> = arms.iter().map(|arm| (*arm, gap(arm))).collect();
-        let (parts, pass_took) = (Vec::new(), Duration::ZERO);
-        Self { point, arms, seed, parts, rounds: 0, passes: 0, pass_took }
+        let present = arms.iter().filter(|(_, gap): &&(_, Option<String>)| gap.is_none()).count();
+        let reckoned = outline::outline([(point, present)], Bounds::FULL, Duration::ZERO);
+        let reckoned = reckoned.first().map_or(Duration::ZERO, |line| line.pass);
+        let (parts, zero) = (Vec::new(), Duration::ZERO);
+        let (pass_took, least_pass) = (zero, zero);
+        Self { point, arms, seed, parts, rounds: 0, passes: 0, pass_took, least_pass, reckoned }
     }
 
     fn present(&self) -> Vec<&'static Arm> {
@@ -249,7 +272,7 @@ impl Course {
         bounds: Bounds,
         stage: &Stage,
         directory: &Path,
-        until: Instant,
+        time: Duration,
     ) -> Result<()> {
         let (point, present) = (self.point, self.present());
         if present.is_empty() {
@@ -269,7 +292,7 @@ impl Course {
                 self.parts.push(Part { samples: Vec::new(), counted });
             }
         }
-        let left = until.saturating_duration_since(Instant::now());
+        let left = time.saturating_sub(made);
         let begin = Instant::now();
         let progress = Progress::of_pass(point.name, (self.passes, bounds.passes), left);
         let mut done = 0;
@@ -285,6 +308,7 @@ impl Course {
             progress.round_done(self.rounds, begin.elapsed());
         }
         self.pass_took = made + begin.elapsed();
+        self.least_pass = made + begin.elapsed() / done.max(1);
         Ok(())
     }
 

@@ -33,13 +33,38 @@ impl Bounds {
     }
 }
 
-/// Whether there is time for another point, which will take as long as the others on average: all that are
-/// begun shall have every pass. `pass_of_begun` is what one pass over those took, `left` the time until the end.
-pub(crate) fn admits(bounds: Bounds, begun: u32, pass_of_begun: Duration, left: Duration) -> bool {
-    let mean = pass_of_begun / begun.max(1);
-    // Making ready costs a point another round.
-    let of_another = mean * (bounds.passes + 1);
-    bounds.insists || begun == 0 || pass_of_begun * (bounds.passes - 1) + of_another <= left
+/// Whether there is time for another point, so that all that are begun have every pass. `pass_of_begun` is what
+/// one pass of one round over those takes, `next` what one over the other point is expected to take, `left` the
+/// time until the end.
+pub(crate) fn admits(
+    bounds: Bounds,
+    pass_of_begun: Duration,
+    next: Duration,
+    left: Duration,
+) -> bool {
+    // The warm-up takes as long as another round.
+    let of_another = next * (bounds.passes + 1);
+    let nothing_begun = pass_of_begun.is_zero();
+    bounds.insists || nothing_begun || pass_of_begun * (bounds.passes - 1) + of_another <= left
+}
+
+/// What was reckoned, corrected by what earlier things took of which the same was reckoned.
+pub(crate) fn corrected(reckoned: Duration, earlier: Duration, earlier_took: Duration) -> Duration {
+    if earlier.is_zero() {
+        return reckoned;
+    }
+    reckoned.mul_f64((earlier_took.as_secs_f64() / earlier.as_secs_f64()).clamp(0.05, 20.0))
+}
+
+/// How long a pass over a point may take that needs `least`, while it and the passes behind it, `steps` in
+/// all, need `least_of_all`: what nobody needs is shared.
+pub(crate) fn share(
+    left: Duration,
+    least: Duration,
+    least_of_all: Duration,
+    steps: u32,
+) -> Duration {
+    least + left.saturating_sub(least_of_all) / steps.max(1)
 }
 
 /// The order of the arms in a round: there and back again (ABBA), so that a drift of the machine hits the
@@ -96,11 +121,41 @@ mod tests {
         // Each point takes ten seconds for a pass, and as many to be made ready.
         let begun = |budget: u64| {
             let left = |begun: u32| seconds(budget).saturating_sub(seconds(20) * begun);
-            (0..24).find(|&n| !admits(Bounds::FULL, n, seconds(10) * n, left(n))).unwrap_or(24)
+            let of = |n: u32| admits(Bounds::FULL, seconds(10) * n, seconds(10), left(n));
+            (0..24).find(|&n| !of(n)).unwrap_or(24)
         };
         assert_eq!(begun(0), 1);
         assert_eq!(begun(360), 3);
         assert_eq!(begun(7200), 24);
-        assert!(admits(Bounds::QUICK, 7, seconds(70), seconds(0)));
+        assert!(admits(Bounds::QUICK, seconds(70), seconds(10), seconds(0)));
+        // A dear one is left out where a cheap one would have fitted.
+        assert!(!admits(Bounds::FULL, seconds(10), seconds(80), seconds(700)));
+        assert_eq!(corrected(seconds(10), seconds(4), seconds(6)), seconds(15));
+        assert_eq!(corrected(seconds(10), seconds(0), seconds(6)), seconds(10));
+    }
+
+    #[test]
+    fn dear_points_have_all_their_passes_because_cheap_ones_leave_them_their_time() {
+        let seconds = Duration::from_secs;
+        let least = [seconds(1), seconds(1), seconds(40)];
+        let (passes, budget) = (9, seconds(500));
+        let (mut left, mut rounds) = (budget, [0; 3]);
+        for pass in 0..passes {
+            for (point, own) in least.iter().enumerate() {
+                let behind: Duration = least[point + 1..].iter().sum();
+                let all: Duration = least.iter().sum();
+                let least_of_all = *own + behind + all * (passes - 1 - pass);
+                let steps = u32::try_from(3 - point).unwrap() + 3 * (passes - 1 - pass);
+                let time = share(left, *own, least_of_all, steps);
+                // As many rounds as fit, and one in any case.
+                let done = u32::try_from(time.as_secs() / own.as_secs()).unwrap().max(1);
+                assert!(*own * done <= left, "pass {pass}, point {point}");
+                left -= *own * done;
+                rounds[point] += done;
+            }
+        }
+        assert!(rounds.iter().all(|&rounds| rounds >= passes), "{rounds:?}");
+        assert!(rounds[0] > 4 * passes, "{rounds:?}");
+        assert!(left < seconds(40), "{left:?}");
     }
 }
