@@ -42,6 +42,7 @@ mod point;
 mod progress;
 mod quick;
 mod receiver;
+mod receiving;
 mod records;
 mod report;
 mod results;
@@ -85,6 +86,9 @@ enum Command {
     /// Filter and send for one arm; started by the harness itself.
     #[command(hide = true)]
     FilterSender(filter::Job),
+    /// Receive bodies into files, counted; started by the harness itself.
+    #[command(hide = true)]
+    Receiving(receiving::Job),
     /// One stream over TLS: what the cipher costs, and what everything else does.
     Tls(tls::Options),
     /// Send over TLS for one arm; started by the harness itself.
@@ -133,6 +137,7 @@ fn main() -> ExitCode {
         Command::Calibrate(options) => calibrate::run(&options),
         Command::Filter(options) => filter::run(&options),
         Command::FilterSender(job) => filter::send(&job),
+        Command::Receiving(job) => receiving::receive(&job),
         Command::Tls(options) => tls::run(&options),
         Command::TlsSender(job) => tls::send(&job),
         Command::Textbook(options) => textbook::run(&options),

@@ -15,10 +15,11 @@ use anyhow::{Context, Result, bail};
 use ringway::Thresholds;
 
 use self::crossover::{Limit, crossover};
-use self::questions::{Case, NOT_ASKED, QUESTIONS, Question, SCANS, Scan};
+use self::questions::{BODIES, Body, Case, NOT_ASKED, QUESTIONS, Question, SCANS, Scan};
 use crate::arms::{self, Arm};
 use crate::filter;
 use crate::point::{self, Point};
+use crate::receiving;
 use crate::results::{Row, passes};
 use crate::rounds::{self, Keeps, Run, Selection};
 use crate::schedule::Bounds;
@@ -51,7 +52,9 @@ pub(crate) struct Options {
 /// A name is unknown, or a trial failed.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let known = |name: &str| {
-        SCANS.iter().any(|one| one.field == name) || QUESTIONS.iter().any(|one| one.field == name)
+        BODIES.iter().any(|one| one.field == name)
+            || SCANS.iter().any(|one| one.field == name)
+            || QUESTIONS.iter().any(|one| one.field == name)
     };
     if let Some(unknown) = options.fields.iter().find(|name| !known(name)) {
         bail!("there is no threshold {unknown} to calibrate");
@@ -63,8 +66,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut thresholds = Thresholds::default();
     let mut moved = Vec::new();
     let scans: Vec<&Scan> = SCANS.iter().filter(|one| asked(one.field)).collect();
-    // What is asked by scanning a file takes its share of the time first.
-    let share = budget / u32::try_from(questions.len() + scans.len())?;
+    let bodies: Vec<&Body> = BODIES.iter().filter(|one| asked(one.field)).collect();
+    // What is asked by scanning or receiving a file takes its share of the time first.
+    let share = budget / u32::try_from(questions.len() + scans.len() + bodies.len())?;
     for scan in scans {
         budget -= share;
         let compared = compare_runs(options, scan, share)?;
@@ -72,6 +76,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let found = crossover(Limit::From, default, &compared);
         moved.extend(tell(scan.field, default, found, &compared));
         thresholds = (scan.set)(thresholds, found);
+    }
+    for body in bodies {
+        budget -= share;
+        let compared = compare_bodies(options, body, share)?;
+        let default = (body.of)(&thresholds);
+        let found = crossover(body.limit, default, &compared);
+        moved.extend(tell(body.field, default, found, &compared));
+        thresholds = (body.set)(thresholds, found);
     }
     let rows = match questions.is_empty() {
         true => Vec::new(),
@@ -84,7 +96,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         moved.extend(tell(question.field, default, found, &compared));
         thresholds = (question.set)(thresholds, found);
     }
-    println!("not calibrated, because nothing is received here: {}", NOT_ASKED.join(", "));
+    for (field, why) in NOT_ASKED {
+        println!("{field}: not asked, because {why}");
+    }
     match &moved[..] {
         [] => println!("nothing differs from the defaults"),
         moved => println!("what differs from the defaults:\n  {}", moved.join("\n  ")),
@@ -138,6 +152,17 @@ fn compare_runs(options: &Options, scan: &Scan, time: Duration) -> Result<Vec<(u
     Ok(scan.runs.iter().map(|(bytes, _)| *bytes).zip(ratios).collect())
 }
 
+/// CPU of receiving with the greatest value of the threshold to that with none, at each length of bodies.
+fn compare_bodies(options: &Options, body: &Body, time: Duration) -> Result<Vec<(u64, Estimate)>> {
+    let directory = crate::data::directory(options.data_dir.as_deref())?;
+    eprintln!("{}: bodies of {} lengths", body.field, body.lengths.len());
+    let ways = [u64::MAX, 0].map(|value| (body.set)(Thresholds::default(), value));
+    let cpus = rustix::thread::sched_getaffinity(None)?;
+    let ratios = receiving::ratios(&directory, body.lengths, &ways, time)?;
+    rustix::thread::sched_setaffinity(None, &cpus)?;
+    Ok(body.lengths.iter().copied().zip(ratios).collect())
+}
+
 /// Each point once, with all arms that any question wants there.
 fn plan(questions: &[&Question]) -> Result<rounds::Plan> {
     let mut plan: Vec<(&'static Point, Vec<&'static Arm>)> = Vec::new();
@@ -186,11 +211,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_by_receiving_moves_its_own_field() {
+        for body in BODIES {
+            let changed = (body.set)(Thresholds::default(), 12_345);
+            assert_eq!((body.of)(&changed), 12_345, "{}", body.field);
+            assert!(body.lengths.is_sorted(), "{}", body.field);
+        }
+        assert!(NOT_ASKED.iter().all(|(_, why)| !why.is_empty()));
+    }
+
+    #[test]
     fn every_threshold_is_asked_about_or_named_as_not() {
         let fields = serde_json::to_value(Thresholds::default()).unwrap();
         let asked = QUESTIONS.iter().map(|question| question.field);
         let mut named: Vec<&str> = asked
-            .chain(NOT_ASKED.iter().copied())
+            .chain(NOT_ASKED.iter().map(|(field, _)| *field))
+            .chain(BODIES.iter().map(|body| body.field))
             .chain(SCANS.iter().map(|scan| scan.field))
             .collect();
         named.sort_unstable();

@@ -167,11 +167,41 @@ pub(super) const SCANS: &[Scan] = &[
     },
 ];
 
-/// Thresholds about receiving, for which this harness has no arms, and the one for connections that are
-/// paced, which no connection of this harness is.
-pub(super) const NOT_ASKED: &[&str] = &[
-    "cork_paced_max_bytes",
-    "receive_copy_max_bytes",
-    "receive_batch_min_bytes",
-    "reserve_min_bytes",
+/// A threshold that is asked about by receiving bodies into files: with the greatest value against none.
+#[derive(Debug)]
+pub(super) struct Body {
+    pub(super) field: &'static str,
+    pub(super) of: fn(&Thresholds) -> u64,
+    pub(super) set: fn(Thresholds, u64) -> Thresholds,
+    pub(super) limit: Limit,
+    /// Lengths of bodies.
+    pub(super) lengths: &'static [u64],
+}
+
+pub(super) const BODIES: &[Body] = &[
+    // Through a buffer against through a pipe.
+    Body {
+        field: "receive_copy_max_bytes",
+        of: |at| at.receive_copy_max_bytes,
+        set: Thresholds::with_receive_copy_max_bytes,
+        limit: Limit::UpTo,
+        lengths: &[4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB],
+    },
+    // As blocks come against reserved beforehand.
+    Body {
+        field: "reserve_min_bytes",
+        of: |at| at.reserve_min_bytes,
+        set: Thresholds::with_reserve_min_bytes,
+        limit: Limit::From,
+        lengths: &[64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB],
+    },
+];
+
+/// Thresholds that are not asked about, and why.
+pub(super) const NOT_ASKED: &[(&str, &str)] = &[
+    (
+        "receive_batch_min_bytes",
+        "it says how long what came waits for more, and waiting has no price in CPU",
+    ),
+    ("cork_paced_max_bytes", "it is for connections that are paced, and none is here"),
 ];

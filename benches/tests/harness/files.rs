@@ -60,7 +60,12 @@ fn page_is_made_of_what_a_run_has_written() {
 fn calibrated_thresholds_are_loaded_by_the_library() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("thresholds.json");
-    let fields = ["--fields", "pipe_min_bytes,reference_min_bytes", "--seconds-budget", "10"];
+    let fields = [
+        "--fields",
+        "pipe_min_bytes,reference_min_bytes,reserve_min_bytes",
+        "--seconds-budget",
+        "10",
+    ];
     let mut arguments = vec!["calibrate", "--thresholds", file.to_str().unwrap()];
     arguments.extend(fields);
     let output = harness(&arguments);
@@ -73,4 +78,28 @@ fn calibrated_thresholds_are_loaded_by_the_library() {
     assert!(loaded.pipe_min_bytes >= 64 << 10 && loaded.reference_min_bytes <= 64 << 10);
     let unknown = harness(&["calibrate", "--fields", "copy_max"]);
     assert!(text(&unknown.stderr).contains("no threshold copy_max"));
+}
+
+#[test]
+fn bodies_are_received_into_a_file_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("body");
+    for thresholds in [r#"{"receive_copy_max_bytes":0}"#, r#"{"receive_copy_max_bytes":9999999}"#] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringway-bench"));
+        command.args(["receiving", "--thresholds", thresholds, "--len", "50000", "--bodies", "3"]);
+        command.args(["--cpu", "0", "--parent", &std::process::id().to_string(), "--path"]);
+        command.arg(&path).args(["--port", &listener.local_addr().unwrap().port().to_string()]);
+        let child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut socket = listener.accept().unwrap().0;
+        for number in 1..=3 {
+            std::io::Read::read_exact(&mut socket, &mut [0]).unwrap();
+            std::io::Write::write_all(&mut socket, &[number; 50_000]).unwrap();
+        }
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success());
+        assert_eq!(std::fs::read(&path).unwrap(), [3; 50_000]);
+        let usage: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(usage["wall_s"].as_f64().unwrap() > 0.0);
+    }
 }
