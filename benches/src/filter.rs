@@ -27,6 +27,7 @@ use crate::network::LOCALHOST;
 use crate::results::{self, SCHEMA};
 use crate::schedule::Bounds;
 use crate::stats::{Estimate, estimate, estimate_ratio};
+use crate::timed::{Sent, Timed};
 use crate::{data, loopback, schedule, table};
 
 /// The arm that others are compared with.
@@ -35,44 +36,26 @@ const BASELINE: &str = "read-filter-write-64k";
 /// What the command line asks for.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// How long the timed rounds may take in all, in seconds; more time buys more rounds.
-    #[arg(long, value_name = "N", default_value_t = 120)]
-    seconds_budget: u64,
     /// Measure only these patterns, by name.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     patterns: Vec<String>,
-    /// Measure only these arms, by name.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    arms: Vec<String>,
     /// Records of 1 KiB in the file; the default is 1 GiB of them.
     #[arg(long, value_name = "N", default_value_t = 1 << 20)]
     records: u64,
     /// Bytes of one write when the file is made; 8388608 lets its pages be mapped 2 MiB at a time.
     #[arg(long, value_name = "N", default_value_t = 1 << 20)]
     write_bytes: usize,
-    /// Write the results as JSON lines into this directory (nothing is written otherwise).
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Where the data file is put: a directory on a disk (default: the temporary directory).
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    timed: Timed,
 }
 
 /// What the parent wants done.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Job {
     #[arg(long)]
-    arm: String,
-    #[arg(long)]
     pattern: String,
-    #[arg(long)]
-    data: PathBuf,
-    #[arg(long)]
-    port: u16,
-    #[arg(long)]
-    cpu: usize,
-    #[arg(long)]
-    parent: i32,
+    #[command(flatten)]
+    sent: Sent,
 }
 
 /// What one arm did with one pattern. GB is 10⁹ bytes of the file that were scanned.
@@ -106,8 +89,8 @@ struct Row {
 /// A name is unknown, or a trial failed: wrong bytes fail the whole run.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let patterns = chosen(PATTERNS, &options.patterns, |pattern| pattern.name)?;
-    let arms = chosen(ARMS, &options.arms, |arm| arm.name)?;
-    let directory = data::directory(options.data_dir.as_deref())?;
+    let arms = chosen(ARMS, &options.timed.arms, |arm| arm.name)?;
+    let directory = data::directory(options.timed.data_dir.as_deref())?;
     let machine = Machine::look(&directory)?;
     println!("{}\n", table::heading(&machine));
     pin_to(machine.receiver_cpu)?;
@@ -116,7 +99,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     patterns::write(&path, options.records, options.write_bytes)?;
     let bytes = options.records * RECORD as u64;
     let stage = Stage { path, bytes, cpu: machine.sender_cpu };
-    let time = Duration::from_secs(options.seconds_budget) / u32::try_from(patterns.len())?;
+    let time = Duration::from_secs(options.timed.seconds_budget) / u32::try_from(patterns.len())?;
     let mut rows = Vec::new();
     for pattern in patterns {
         let watch = Watch::start();
@@ -128,7 +111,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             rows.push(row);
         }
     }
-    if let Some(directory) = &options.out {
+    if let Some(directory) = &options.timed.out {
         let path = results::write(directory, "filter", &machine, &rows)?;
         println!("written to {}", path.display());
     }
@@ -172,13 +155,13 @@ pub(crate) fn ratios(
 
 /// The sender: one arm, once.
 pub(crate) fn send(job: &Job) -> Result<()> {
-    die_with_the_parent(job.parent, Signal::KILL)?;
-    pin_to(job.cpu)?;
+    die_with_the_parent(job.sent.parent, Signal::KILL)?;
+    pin_to(job.sent.cpu)?;
     let mask = patterns::mask(&job.pattern).context("no such pattern")?;
-    let file = File::open(&job.data)?;
-    let socket = loopback::connect((LOCALHOST, job.port).into())?;
+    let file = File::open(&job.sent.data)?;
+    let socket = loopback::connect((LOCALHOST, job.sent.port).into())?;
     let congestion = loopback::prepare(&socket)?;
-    let usage = arms::run(&job.arm, &file, &socket, mask)?;
+    let usage = arms::run(&job.sent.arm, &file, &socket, mask)?;
     println!("{}", serde_json::to_string(&Told { usage, congestion })?);
     Ok(())
 }

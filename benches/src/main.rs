@@ -54,6 +54,7 @@ mod servers;
 mod stats;
 mod table;
 mod textbook;
+mod timed;
 mod tls;
 mod trial;
 mod wire;

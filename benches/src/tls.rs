@@ -43,53 +43,35 @@ use crate::neighbours::Watch;
 use crate::network::LOCALHOST;
 use crate::point::{KIB, MIB};
 use crate::schedule::Bounds;
+use crate::timed::{Sent, Timed};
 use crate::{loopback, results, schedule, table};
 
 /// What the command line asks for.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// How long the timed rounds may take in all, in seconds; more time buys more rounds.
-    #[arg(long, value_name = "N", default_value_t = 120)]
-    seconds_budget: u64,
     /// Measure full handshakes instead: CPU of the server's thread for each.
     #[arg(long, conflicts_with_all = ["suites", "arms", "mebibytes"])]
     handshakes: bool,
     /// Measure only these cipher suites, by name.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     suites: Vec<String>,
-    /// Measure only these arms, by name.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    arms: Vec<String>,
     /// Length of the file in MiB.
     #[arg(long, value_name = "N", default_value_t = 1024)]
     mebibytes: u64,
-    /// Write the results as JSON lines into this directory (nothing is written otherwise).
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Where the data file is put: a directory on a disk (default: the temporary directory).
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    timed: Timed,
 }
 
 /// What the parent wants done.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Job {
     #[arg(long)]
-    arm: String,
-    #[arg(long)]
     suite: String,
-    /// The file to send.
-    #[arg(long)]
-    data: PathBuf,
     /// Where certificate and key are.
     #[arg(long)]
     certificate: PathBuf,
-    #[arg(long)]
-    port: u16,
-    #[arg(long)]
-    cpu: usize,
-    #[arg(long)]
-    parent: i32,
+    #[command(flatten)]
+    sent: Sent,
 }
 
 /// What the sender tells of one trial.
@@ -109,9 +91,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return handshakes::run(options);
     }
     let suites = chosen(SUITES, &options.suites, |suite| suite.name)?;
-    let mut arms = chosen(ARMS, &options.arms, |arm| arm.name)?;
-    arms.retain(|arm| !arm.hidden || options.arms.iter().any(|name| name == arm.name));
-    let directory = data::directory(options.data_dir.as_deref())?;
+    let mut arms = chosen(ARMS, &options.timed.arms, |arm| arm.name)?;
+    arms.retain(|arm| !arm.hidden || options.timed.arms.iter().any(|name| name == arm.name));
+    let directory = data::directory(options.timed.data_dir.as_deref())?;
     let machine = Machine::look(&directory)?;
     println!("{}\n", table::heading(&machine));
     pin_to(machine.receiver_cpu)?;
@@ -123,7 +105,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         large: DataFile::create_named(&folder.path().join("large"), large, 2)?,
         cpu: machine.sender_cpu,
     };
-    let time = Duration::from_secs(options.seconds_budget) / u32::try_from(suites.len())?;
+    let time = Duration::from_secs(options.timed.seconds_budget) / u32::try_from(suites.len())?;
     let mut rows = Vec::new();
     for suite in suites {
         let watch = Watch::start();
@@ -137,7 +119,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         println!("{}", rows::table(suite, &new));
         rows.extend(new);
     }
-    if let Some(directory) = &options.out {
+    if let Some(directory) = &options.timed.out {
         let path = results::write(directory, "tls", &machine, &rows)?;
         println!("written to {}", path.display());
     }
@@ -146,13 +128,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// The sender: one arm, once.
 pub(crate) fn send(job: &Job) -> Result<()> {
-    die_with_the_parent(job.parent, Signal::KILL)?;
-    pin_to(job.cpu)?;
-    let arm = ARMS.iter().find(|arm| arm.name == job.arm).context("no such arm")?;
+    die_with_the_parent(job.sent.parent, Signal::KILL)?;
+    pin_to(job.sent.cpu)?;
+    let arm = ARMS.iter().find(|arm| arm.name == job.sent.arm).context("no such arm")?;
     let suite = SUITES.iter().find(|suite| suite.name == job.suite).context("no such suite")?;
     let config = Certificate::at(&job.certificate).server(suite)?;
-    let file = File::open(&job.data)?;
-    let socket = loopback::connect((LOCALHOST, job.port).into())?;
+    let file = File::open(&job.sent.data)?;
+    let socket = loopback::connect((LOCALHOST, job.sent.port).into())?;
     let congestion = loopback::prepare(&socket)?;
     let usage = arm.run(file, socket, config, suite)?;
     println!("{}", serde_json::to_string(&Told { usage, congestion })?);

@@ -57,7 +57,7 @@ struct Row {
 
 /// Measures, prints, and writes if a directory was given.
 pub(super) fn run(options: &Options) -> Result<()> {
-    let directory = data::directory(options.data_dir.as_deref())?;
+    let directory = data::directory(options.timed.data_dir.as_deref())?;
     let machine = Machine::look(&directory)?;
     println!("{}\n", table::heading(&machine));
     let folder = tempfile::tempdir_in(&directory)?;
@@ -67,7 +67,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     pin_to(machine.sender_cpu)?;
     let watch = Watch::start();
     let mut samples: [Vec<Usage>; 2] = [Vec::new(), Vec::new()];
-    let (begin, time) = (Instant::now(), Duration::from_secs(options.seconds_budget));
+    let (begin, time) = (Instant::now(), Duration::from_secs(options.timed.seconds_budget));
     // The first round warms caches and counts for nobody.
     for arm in 0..ARMS.len() {
         batch(arm, &server, &client)?;
@@ -81,7 +81,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     }
     let rows = condense(&machine, watch.seen(), &samples)?;
     print(&rows);
-    if let Some(directory) = &options.out {
+    if let Some(directory) = &options.timed.out {
         let path = results::write(directory, "tls-handshakes", &machine, &rows)?;
         println!("written to {}", path.display());
     }
