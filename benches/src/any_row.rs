@@ -30,6 +30,10 @@ const COSTS: &[(&[&str], &str)] = &[
     (&["disturbed_p99_us"], "p99 µs while disturbed"),
 ];
 
+const PER_REQUEST: &str = "cpu_us_per_request";
+/// From so much CPU for a request on, it is told per GB.
+const DOWNLOAD_US: f64 = 1e5;
+
 impl AnyRow {
     /// The rows of a file.
     ///
@@ -68,7 +72,16 @@ impl AnyRow {
     }
 
     pub(crate) fn cost(&self) -> Option<Cost> {
-        COSTS.iter().find_map(|(path, unit)| Some(Cost { unit, value: self.estimate(path)? }))
+        let costs =
+            COSTS.iter().filter(|(path, _)| !(self.is_download() && path.contains(&PER_REQUEST)));
+        costs.clone().find_map(|(path, unit)| Some(Cost { unit, value: self.estimate(path)? }))
+    }
+
+    /// Whether a request is a file of a gigabyte, of which microseconds per request say little.
+    fn is_download(&self) -> bool {
+        let per_request = self.estimate(&[PER_REQUEST]);
+        per_request.is_some_and(|it| it.median >= DOWNLOAD_US)
+            && self.estimate(&["cpu_s_per_gb"]).is_some()
     }
 
     /// The cost to that of the baseline in the same run; the baseline's own says nothing.
@@ -110,6 +123,11 @@ mod tests {
             assert!((row.cost().unwrap().value.high - 3.0).abs() < 1e-9, "{text}");
             assert_eq!(row.ratio(), None);
         }
+        let mut download =
+            row(r#"{"point":"p","server":"n","cpu_us_per_request":@,"cpu_s_per_gb":@}"#);
+        assert_eq!(download.cost().unwrap().unit, "CPU µs per request");
+        download.0["cpu_us_per_request"]["median"] = 300_000.0.into();
+        assert_eq!(download.cost().unwrap().unit, "CPU seconds per GB");
         let bystander = row(r#"{"scene":"c","server":"s","p99_ratio":@}"#);
         assert!((bystander.ratio().unwrap().low - 1.0).abs() < 1e-9);
         assert_eq!(row(r#"{"point":"p","arm":"a","figures":null}"#).cost(), None);

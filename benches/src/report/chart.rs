@@ -50,6 +50,8 @@ impl Kind {
             // It seals nothing, and sends everything whatever is asked for.
             "ringway-copy" if mode == "tls" => Self::Floor,
             "splice" if mode == "filter" => Self::Floor,
+            // One connection at a time, and no HTTP to speak of.
+            "sealed-loop" if mode == "servers-tls" => Self::Floor,
             "ringwayd" | "ringwayd-tls" | "ringway-tls" => Self::Auto,
             _ if name.ends_with("ringway-auto") => Self::Auto,
             _ if name.contains("floor") || name.contains("cipher-") || name == "filter-only" => {
@@ -72,7 +74,7 @@ impl Kind {
 pub(super) fn bars(unit: &str, bars: &[Bar]) -> String {
     let mut bars = bars.to_vec();
     bars.sort_by(|a, b| a.value.median.total_cmp(&b.value.median));
-    let axis = Axis::until(bars.iter().map(|bar| bar.value.high).fold(0.0, f64::max));
+    let axis = Axis::of(&bars);
     let mut html = String::from("<div class=\"chart\">\n");
     // Writing to a String does not fail.
     let _ = writeln!(
@@ -84,12 +86,13 @@ pub(super) fn bars(unit: &str, bars: &[Bar]) -> String {
     );
     for bar in &bars {
         let Estimate { median, low, high } = bar.value;
+        let cut = high > axis.end;
         let [low, median, high] = [low, median, high].map(|value| axis.place(value));
         let drawn = format!(
             "{}<rect class=\"{}\" x=\"0\" y=\"3\" width=\"{median:.2}\" height=\"14\"/>{}",
             axis.marks(),
             bar.kind.class(),
-            whisker(low, high)
+            whisker(low, high, cut)
         );
         let strong = if bar.kind == Kind::Auto { " strong" } else { "" };
         let ratio = bar.ratio.map_or_else(String::new, |ratio| {
@@ -119,13 +122,19 @@ pub(super) fn legend() -> String {
     let entries: String = KINDS.iter().map(entry).collect();
     format!(
         "<p class=\"legend\">{entries}<span class=\"key\">{} 95 % interval</span></p>\n",
-        picture(&whisker(10.0, 90.0))
+        picture(&whisker(10.0, 90.0, false))
     )
 }
 
-/// An interval, with a halo so that it is seen on bars of every brightness.
-fn whisker(low: f64, high: f64) -> String {
-    let path = format!("d=\"M{low:.2} 10H{high:.2}M{low:.2} 5V15M{high:.2} 5V15\"");
+/// An interval, with a halo so that it is seen on bars of every brightness; one that is cut off at the end of
+/// the axis ends in a point.
+fn whisker(low: f64, high: f64, cut: bool) -> String {
+    let end = if cut {
+        format!("M{:.2} 5L{high:.2} 10L{:.2} 15", high - 1.0, high - 1.0)
+    } else {
+        format!("M{high:.2} 5V15")
+    };
+    let path = format!("d=\"M{low:.2} 10H{high:.2}M{low:.2} 5V15{end}\"");
     format!("<path class=\"whisker halo\" {path}/><path class=\"whisker\" {path}/>")
 }
 
@@ -143,7 +152,17 @@ struct Axis {
     digits: usize,
 }
 
+/// An interval that reaches so many times further than all bars would make them too short to be compared.
+const REACH: f64 = 2.0;
+
 impl Axis {
+    /// Until the last interval's end, if it does not dwarf the bars.
+    fn of(bars: &[Bar]) -> Self {
+        let most =
+            |of: fn(&Estimate) -> f64| bars.iter().map(|bar| of(&bar.value)).fold(0.0, f64::max);
+        Self::until(most(|value| value.high).min(REACH * most(|value| value.median)))
+    }
+
     /// Three to six steps of 1, 2 or 5 times a power of ten.
     fn until(most: f64) -> Self {
         let most = if most > 0.0 && most.is_finite() { most } else { 1.0 };
@@ -179,7 +198,19 @@ impl Axis {
     fn labels(&self) -> String {
         let digits = (0..4).find(|digits| self.step * 10f64.powi(*digits) >= 0.999).unwrap_or(4);
         let digits = usize::try_from(digits).unwrap_or(0);
-        let label = |at: f64| format!("<i style=\"left:{:.2}%\">{at:.digits$}</i>", self.place(at));
+        let (unit, letter) = match self.end {
+            end if end >= 1e6 => (1e6, " M"),
+            end if end >= 1e4 => (1e3, " k"),
+            _ => (1.0, ""),
+        };
+        let digits = if self.step < unit && unit > 1.0 { 1 } else { digits };
+        let label = |at: f64| {
+            let (place, at) = (self.place(at), at / unit);
+            // The last one stands inside, where the one before it must not reach.
+            let near_the_end = place > 86.0 && place < 99.9;
+            let text = if near_the_end { String::new() } else { format!("{at:.digits$}{letter}") };
+            format!("<i style=\"left:{place:.2}%\">{text}</i>")
+        };
         self.ticks().map(label).collect()
     }
 }
@@ -199,6 +230,26 @@ mod tests {
             assert!((3..=7).contains(&(axis.ticks().count() - 1)), "{most}");
         }
         assert!((Axis::until(0.0).end - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn interval_that_would_dwarf_the_bars_is_cut_and_says_so() {
+        let bar = |high: f64| Bar {
+            name: "servedir".to_owned(),
+            about: String::new(),
+            value: Estimate { median: 100.0, low: 0.0, high },
+            ratio: None,
+            kind: Kind::Peer,
+        };
+        let html = bars("units", &[bar(100.0), bar(50_000.0)]);
+        assert_eq!(html.matches("width=\"50.00\"").count(), 2, "{html}");
+        assert!(html.contains("M99.00 5L100.00 10L99.00 15"), "{html}");
+        assert!(bars("units", &[bar(250_000.0)]).contains("250000"), "figures are not cut");
+        let long = bars(
+            "units",
+            &[Bar { value: Estimate { median: 6e5, low: 6e5, high: 6e5 }, ..bar(0.0) }],
+        );
+        assert!(long.contains(">600 k</i>"), "{long}");
     }
 
     #[test]

@@ -49,6 +49,9 @@ fn file_section(page: &mut String, number: usize, file: &File) -> Result<()> {
         escaped(&file.name),
         machine(&file.rows[0].0["machine"])
     )?;
+    if file.rows[0].0["busy_client"] == true {
+        page.push_str("<p class=\"note\">The client spins instead of sleeping: no server pays for waking it.</p>\n");
+    }
     textbook_section(page, &file.rows)?;
     let places = Place::all(&file.rows);
     page.push_str("<div class=\"wide\"><table class=\"glance\"><tr><th>where</th><th>what is seen</th></tr>\n");

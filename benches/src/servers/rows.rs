@@ -17,6 +17,9 @@ pub(crate) struct Row {
     pub(crate) schema: u32,
     pub(crate) mode: String,
     pub(crate) point: String,
+    /// What the point is, in a sentence.
+    #[serde(default)]
+    pub(crate) point_about: String,
     pub(crate) server: String,
     /// What it is, in a sentence.
     pub(crate) about: String,
@@ -79,6 +82,7 @@ pub(crate) fn condense(
             schema: SCHEMA,
             mode: "servers".to_owned(),
             point: point.name.to_owned(),
+            point_about: point.about(),
             server: server.name.to_owned(),
             about: server.about.to_owned(),
             version: None,

@@ -198,6 +198,17 @@ impl Stage {
 const BASELINE: &str = "nginx-tls";
 
 impl Point {
+    fn sentence(&self) -> String {
+        let client = match self.client {
+            Client::Wrk { connections, seconds } => {
+                format!("{connections} keep-alive connections of wrk for {seconds} s, ")
+            }
+            Client::Curl => "one GET by curl, ".to_owned(),
+            Client::Discard => "one GET by a client that does not open what is sealed, ".to_owned(),
+        };
+        format!("{client}a hot file of {} bytes, TLS 1.3 with AES-256-GCM", self.file_len)
+    }
+
     fn about(&self, server: &Server) -> String {
         match self.client {
             Client::Wrk { connections, seconds } => {

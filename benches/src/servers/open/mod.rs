@@ -42,7 +42,7 @@ pub(super) struct Options {
     stretch_ms: u32,
     /// A round is not counted if the client was later than that with one request in a hundred, in
     /// microseconds, and later than a tenth of the p99 that it saw.
-    #[arg(long, value_name = "N", default_value_t = 50.0, requires = "open_loop")]
+    #[arg(long, value_name = "N", default_value_t = 100.0, requires = "open_loop")]
     late_us: f64,
 }
 

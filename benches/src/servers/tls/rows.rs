@@ -31,6 +31,9 @@ pub(super) struct Row {
     schema: u32,
     mode: String,
     point: String,
+    /// What the point is, in a sentence.
+    #[serde(default)]
+    point_about: String,
     suite: String,
     server: String,
     about: String,
@@ -80,6 +83,7 @@ pub(super) fn condense(
             schema: SCHEMA,
             mode: "servers-tls".to_owned(),
             point: setting.point.name.to_owned(),
+            point_about: setting.point.sentence(),
             suite: "aes-256-gcm".to_owned(),
             server: server.server.name.to_owned(),
             about: setting.point.about(server.server),
