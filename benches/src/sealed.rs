@@ -105,6 +105,7 @@ mod tests {
         std::thread::spawn(move || {
             let config = server_of_a_moment(TLS_SUITE).unwrap();
             let mut session = shaken(&mut far, config).unwrap();
+            session.set_buffer_limit(None);
             let mut bytes = vec![0; 50_000];
             ringway_testkit::canary::fill(1, 7, &mut bytes);
             bytes[30_000] ^= u8::from(spoil_first);

@@ -144,12 +144,12 @@ pub(crate) fn verdict(estimates: &[Estimate]) -> Option<Verdict> {
     Some(if let [only] = near[..] { Verdict::Winner(only) } else { Verdict::Tie(near) })
 }
 
-/// The same as a sentence about `costs` with their names; `None` for an empty group.
-pub(crate) fn verdict_in_words(costs: &[(&str, Estimate)]) -> Option<String> {
+/// The same as a sentence about `costs` with their names, which are of `what`; `None` for an empty group.
+pub(crate) fn verdict_in_words(what: &str, costs: &[(&str, Estimate)]) -> Option<String> {
     let estimates: Vec<Estimate> = costs.iter().map(|(_, cost)| *cost).collect();
     Some(match verdict(&estimates)? {
         Verdict::Winner(_) if costs.len() == 1 => "one arm: nothing to compare".to_owned(),
-        Verdict::Winner(index) => format!("least CPU: {}", costs[index].0),
+        Verdict::Winner(index) => format!("least {what}: {}", costs[index].0),
         Verdict::Tie(near) => {
             let names: Vec<&str> = near.iter().map(|&index| costs[index].0).collect();
             format!("no winner: the intervals of {} overlap", names.join(", "))

@@ -114,7 +114,7 @@ fn conclusion(rows: &[Row]) -> String {
         .filter(|row| !row.arm.ends_with("floor"))
         .filter_map(|row| Some((row.arm.as_str(), row.figures.as_ref()?.cpu_s_per_gb)))
         .collect();
-    let Some(mut text) = verdict_in_words(&measured) else {
+    let Some(mut text) = verdict_in_words("CPU", &measured) else {
         return "nothing was measured".to_owned();
     };
     if let Some(auto) = Auto::of(rows) {

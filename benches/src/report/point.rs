@@ -40,7 +40,9 @@ impl<'a> Place<'a> {
             let competes = Kind::of(row.mode(), name, false) != Kind::Floor;
             competes.then_some((name, row.cost()?.value))
         });
-        let verdict = verdict_in_words(&costs.collect::<Vec<_>>());
+        let open = self.rows.iter().any(|row| row.estimate(&["figures", "due_p99_us"]).is_some());
+        let what = if open { "p99" } else { "CPU" };
+        let verdict = verdict_in_words(what, &costs.collect::<Vec<_>>());
         let bystander = self.rows.iter().any(|row| row.mode() == "bystander");
         match verdict {
             Some(_) if bystander => self.of_bystanders(),

@@ -199,7 +199,7 @@ pub(super) fn table(rate: &Rate, setting: &Setting<'_>, rows: &[Row]) -> String 
     let mut text = format!("{}: {about}; µs from the intended start\n{table}\n\n", rate.name);
     let costs =
         rows.iter().filter_map(|row| Some((row.server.as_str(), row.figures.as_ref()?.due_p99_us)));
-    let verdict = verdict_in_words(&costs.collect::<Vec<_>>());
+    let verdict = verdict_in_words("p99", &costs.collect::<Vec<_>>());
     text.push_str(verdict.as_deref().unwrap_or("nothing was measured"));
     let void: usize = rows.iter().map(|row| row.void_rounds).sum();
     if void > 0 {
@@ -304,6 +304,7 @@ mod tests {
         assert!(rows[3].gap.as_deref().unwrap().contains("late in all of 2 rounds"));
         assert!(text.contains("the client itself was late: 3 samples"), "{text}");
         assert!(text.contains("4, 8, 12"), "{text}");
+        assert!(text.contains("least p99: ringwayd"), "{text}");
     }
 
     #[test]
