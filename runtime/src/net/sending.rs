@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use crate::mem::IoBuf;
-use crate::op::Op;
+use crate::op::{Op, Outcome};
 use crate::pipe::PipeLease;
 
 /// A send in the ring: resolves to the bytes accepted, and to what it sent from.
@@ -26,14 +26,32 @@ impl<T> Sending<T> {
     }
 }
 
+impl<B: IoBuf> Sending<B> {
+    /// Cancels the send and lets go of it: `heir` gets what the future would have resolved to, once the
+    /// kernel is done with the buffer. That is at once if it is done already, and otherwise on the ring's
+    /// thread, after the completions were recorded and before anybody is woken by them, also while the
+    /// runtime ends. For those who must know from where to go on after a drop.
+    ///
+    /// It is called once, unless the kernel does not let go before the runtime's shutdown timeout.
+    pub fn abandon_to(self, heir: impl FnOnce(io::Result<usize>, Option<B>) + 'static) {
+        self.op.abandon_to(|outcome| {
+            let (sent, buffer) = resolved(outcome);
+            heir(sent, buffer);
+        });
+    }
+}
+
 impl<B: IoBuf> Future for Sending<B> {
     type Output = (io::Result<usize>, Option<B>);
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let outcome = ready!(Pin::new(&mut self.op).poll(context));
-        let buffer = outcome.held.memory.and_then(B::from_buffer);
-        Poll::Ready((outcome.result.map(|sent| sent as usize), buffer))
+        Pin::new(&mut self.op).poll(context).map(resolved)
     }
+}
+
+fn resolved<B: IoBuf>(outcome: Outcome) -> (io::Result<usize>, Option<B>) {
+    let buffer = outcome.held.memory.and_then(B::from_buffer);
+    (outcome.result.map(|sent| sent as usize), buffer)
 }
 
 impl Future for Sending<PipeLease> {

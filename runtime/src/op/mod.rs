@@ -22,7 +22,8 @@
 //! of this module, not an entry in a submission queue that might be full. Whatever the op still
 //! brings is recorded as if someone waited, and then released: an accepted descriptor is closed, a
 //! lease returns to its pool, a pipe whose content is uncertain is destroyed, bytes that a socket
-//! took are counted.
+//! took are counted. Who must know what became of it names an [`Heir`] before it lets go, which gets
+//! the result and what the slot held instead, after the completions are recorded.
 //!
 //! ```text
 //!            submit                    first result            last completion
@@ -212,6 +213,8 @@ impl fmt::Debug for Port {
 /// What to do once the completions are recorded, in this order.
 #[derive(Default)]
 pub(crate) struct Aftermath {
+    /// What orphans have brought for those who were named when they were let go.
+    pub(crate) inherited: Vec<(Heir, Outcome)>,
     /// Things that orphans held and that nobody wants any more.
     pub(crate) released: Vec<(Held, Option<OwnedFd>)>,
     /// Who waits for one of the results.
@@ -219,8 +222,11 @@ pub(crate) struct Aftermath {
 }
 
 impl Aftermath {
-    /// Releases, then wakes. The vectors keep their capacity.
+    /// Hands over, releases, then wakes. The vectors keep their capacity.
     pub(crate) fn settle(&mut self) {
+        for (heir, outcome) in self.inherited.drain(..) {
+            heir(outcome);
+        }
         self.released.clear();
         for waker in self.wakers.drain(..) {
             waker.wake();
@@ -239,6 +245,10 @@ pub(crate) struct Outcome {
     /// The op stands, and brings another result: the future can be awaited again.
     pub(crate) more: bool,
 }
+
+/// Who gets the outcome of an op that nobody awaits any more. It runs on the ring's thread, and does
+/// not wait.
+pub(crate) type Heir = Box<dyn FnOnce(Outcome)>;
 
 /// The future of one op. Dropping it makes the op an orphan; see the module's text.
 pub(crate) struct Op {
@@ -270,6 +280,22 @@ impl Op {
             State::Submitted(key) => self.port.doom(*key),
             State::Waiting(order) => order.cancelled = true,
             State::Done => {}
+        }
+    }
+
+    /// Cancels the op and lets go of it: the heir gets its outcome and all that it held, at once if
+    /// the op is over or was not handed to the kernel yet, and otherwise after its last completion.
+    pub(crate) fn abandon_to(mut self, heir: impl FnOnce(Outcome) + 'static) {
+        if let State::Waiting(order) = &mut self.state {
+            order.cancelled = true;
+        }
+        match Pin::new(&mut self).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(outcome) => heir(outcome),
+            Poll::Pending => {
+                if let State::Submitted(key) = self.state {
+                    self.port.table.borrow_mut().bequeath(key, Box::new(heir));
+                }
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::task::Waker;
 
 use slab::Slab;
 
-use super::{Aftermath, Effect, Held, Outcome};
+use super::{Aftermath, Effect, Heir, Held, Outcome};
 use crate::fault::{Sabotage, sabotaged};
 use crate::sys::ring::Cqe;
 use crate::sys::sqe::Sqe;
@@ -58,6 +58,18 @@ struct Slot {
     /// Another completion comes for each event, and the future takes one result after another.
     standing: bool,
     waker: Option<Waker>,
+    /// Who gets the outcome of an orphan.
+    heir: Option<Heir>,
+}
+
+impl Slot {
+    fn outcome(self, result: i32) -> Outcome {
+        Outcome { result: moved(result), held: self.held, opened: self.opened, more: false }
+    }
+}
+
+fn moved(result: i32) -> io::Result<u32> {
+    u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
 }
 
 /// What a completion changed, for the counters.
@@ -99,6 +111,7 @@ impl Table {
             taken: false,
             standing: sqe.is_standing(),
             waker: None,
+            heir: None,
         };
         let index = u32::try_from(self.slots.insert(slot)).unwrap_or(u32::MAX);
         Key { index, generation }
@@ -164,7 +177,10 @@ impl Table {
             let mut slot = self.slots.remove(key.place());
             forget(slot.opened.take_if(|_| sabotaged(Sabotage::OrphanDescriptorLeaked)));
             forget(slot.held.memory.take_if(|_| sabotaged(Sabotage::OrphanLeaseLost)));
-            after.released.push((slot.held, slot.opened));
+            match (slot.heir.take(), slot.result) {
+                (Some(heir), Some(result)) => after.inherited.push((heir, slot.outcome(result))),
+                _ => after.released.push((slot.held, slot.opened)),
+            }
         }
         Some(news)
     }
@@ -177,11 +193,10 @@ impl Table {
             let known = slot.waker.as_ref().is_some_and(|known| known.will_wake(waker));
             return Err(if known { None } else { slot.waker.replace(waker.clone()) });
         };
-        let result = u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
         if slot.terminal {
-            let slot = self.slots.remove(key.place());
-            return Ok(Outcome { result, held: slot.held, opened: slot.opened, more: false });
+            return Ok(self.slots.remove(key.place()).outcome(result));
         }
+        let result = moved(result);
         if slot.standing {
             slot.result = None;
             return Ok(Outcome { result, held: Held::default(), opened: None, more: true });
@@ -189,6 +204,13 @@ impl Table {
         slot.abandoned = true;
         slot.taken = true;
         Ok(Outcome { result, held: Held::default(), opened: slot.opened.take(), more: false })
+    }
+
+    /// Names who gets the outcome of an op that is about to be abandoned in flight.
+    pub(super) fn bequeath(&mut self, key: Key, heir: Heir) {
+        if let Some(slot) = self.slot(key) {
+            slot.heir = Some(heir);
+        }
     }
 
     /// The future was dropped. Gives back what the slot held if nothing is in flight any more, and
@@ -286,6 +308,26 @@ mod tests {
         assert_eq!((flow.accepted(), after.wakers.len()), (5, 1));
         table.record(Cqe { notification: true, ..cqe(key, 0) }, &mut after).unwrap();
         assert!(flow.is_exact());
+    }
+
+    #[test]
+    fn an_heir_gets_what_an_orphan_held_and_what_became_of_it() {
+        let mut table = Table::default();
+        let mut after = Aftermath::default();
+        let file: Arc<OwnedFd> = Arc::new(std::fs::File::open("/dev/null").unwrap().into());
+        let held = Held { file: Some(Arc::clone(&file)), ..Held::default() };
+        let key = table.insert(held, Effect::None, &Sqe::nop());
+        let (give, take) = std::sync::mpsc::channel();
+        let heir = move |outcome: Outcome| give.send((outcome.result, outcome.held)).unwrap();
+        table.bequeath(key, Box::new(heir));
+        assert!(matches!(table.abandon(key), Abandoned::Orphan(_)));
+        assert!(table.record(cqe(key, 7), &mut after).unwrap().orphan);
+        assert!(take.try_recv().is_err(), "nothing runs while completions are recorded");
+        after.settle();
+        let (result, held) = take.try_recv().unwrap();
+        assert_eq!((result.unwrap(), Arc::strong_count(&file)), (7, 2));
+        drop(held);
+        assert_eq!(Arc::strong_count(&file), 1);
     }
 
     #[test]

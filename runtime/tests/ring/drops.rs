@@ -4,12 +4,13 @@
 //! ever linked (liburing#248, #278), as `sys::sqe` has no constructor that would; and no socket is
 //! waited for in a kernel thread (liburing#420), as every socket is non-blocking.
 
+use std::cell::Cell;
 use std::fs::File as StdFile;
 use std::future::poll_fn;
 use std::io::{Read, Write, pipe};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
@@ -287,6 +288,47 @@ fn a_cancelled_op_that_was_never_submitted_just_ends() {
         assert_eq!(buffer.unwrap(), [1; 10], "with what it would have sent");
         assert_eq!(other.accepted(), 0);
         drop(waits);
+    });
+}
+
+// Our own: whoever lets go of a send is told what the socket took of it, and gets the buffer.
+#[test]
+fn a_send_that_is_let_go_tells_its_heir() {
+    on_a_ring_with(small(), async {
+        let (mut ours, mut theirs) = pair();
+        let told = Rc::new(Cell::new(None));
+        let heir = || {
+            let told = Rc::clone(&told);
+            move |sent: std::io::Result<usize>, buffer: Option<Vec<u8>>| {
+                told.set(Some((sent.map_err(|error| error.raw_os_error()), buffer)));
+            }
+        };
+        let send = |mark: u8| ours.send(vec![mark; 10], 2, false).unwrap();
+        // Not with the kernel yet, with it and over, and with no room to get there.
+        let mut outcomes = Vec::new();
+        send(1).abandon_to(heir());
+        assert!(told.take().is_none(), "the kernel has it");
+        nothing_in_flight_within(SOON).await;
+        outcomes.extend(told.take());
+        let mut sending = Box::pin(send(2));
+        once(sending.as_mut()).await;
+        nothing_in_flight_within(SOON).await;
+        Pin::into_inner(sending).abandon_to(heir());
+        outcomes.extend(told.take());
+        let mut waits: Vec<_> = (0..192).map(|_| Box::pin(ours.readable())).collect();
+        for wait in &mut waits {
+            once(wait.as_mut()).await;
+        }
+        send(3).abandon_to(heir());
+        outcomes.extend(told.take());
+        drop(waits);
+        let expected = [(Ok(8), 1), (Ok(8), 2), (Err(Some(libc::ECANCELED)), 3)];
+        let expected = expected.map(|(sent, mark)| (sent, Some(vec![mark; 10])));
+        assert_eq!(outcomes, expected);
+        assert_eq!((ours.settle().await, ours.accepted()), (0, 16));
+        let mut got = [0; 16];
+        theirs.read_exact(&mut got).unwrap();
+        assert_eq!(got, [[1; 8], [2; 8]].concat()[..]);
     });
 }
 
