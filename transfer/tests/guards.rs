@@ -16,6 +16,7 @@
 //! | `PromisedLengthIgnored` | R6 | the account: more was staged than the body has |
 //! | `HalfSentRecordRewound` | RFC 8446, 5.3 | rustls, as the peer: a record does not open |
 //! | `HalfSentRecordForgotten` | R4 | rustls, as the peer: a record does not open |
+//! | `DroppedSendForgotten` | our own | rustls, as the peer: a record does not open |
 //! | `UnsealedRemainsKept` | R9 | the next user of the buffer finds plaintext |
 //! | `KeyLimitIgnored` | RFC 8446, 5.5 | the counts: fewer new keys than were due |
 //! | `KeyUpdateUnanswered` | RFC 8446, 4.6.3 | the counts: keys that were asked for and not made |
@@ -131,6 +132,12 @@ guard!(
     HalfSentRecordForgotten,
     Bite::Says("a record does not open"),
     sealed::stall_in_the_middle_of_records
+);
+guard!(
+    a_send_that_was_dropped,
+    DroppedSendForgotten,
+    Bite::Says("a record does not open"),
+    sealed::drop_in_the_middle_of_sends
 );
 guard!(
     unsealed_remains,

@@ -83,6 +83,8 @@ sabotages! {
     HalfSentRecordRewound,
     /// The rest of a record of which a part went out is forgotten when its buffer is given back.
     HalfSentRecordForgotten,
+    /// What a send that was dropped has sent is not told to the session: numbers are missing (our own).
+    DroppedSendForgotten,
     /// What was read to be sealed, and was not, stays in the buffer for whoever is next (R9).
     UnsealedRemainsKept,
     /// A key seals as many records as there are (RFC 8446, 5.5).

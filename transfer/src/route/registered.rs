@@ -13,10 +13,7 @@
 //! the stream, since a record can be sealed only once. The next batch is then no longer than what the
 //! socket took of this one, so that little is sealed twice; each batch that goes out at once doubles it.
 
-use std::future::Future;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
 
 use ringway_runtime::fault::{Sabotage, sabotaged};
 use ringway_runtime::net::Sending;
@@ -237,40 +234,16 @@ impl<'t> Sealing<'t> {
     /// Takes back what the peer has seen nothing of. The rest of a record that it has the beginning of
     /// is left with the stream; returns how much plaintext that is.
     fn give_up(&mut self) -> u64 {
-        let tls = self.session.tls;
         let Some(Batch { lease, sent }) = self.batch.take() else { return 0 };
-        let sent = Sent::of(lease.len(), sent);
-        tls.rewind(sent.untouched);
-        if sent.rest.is_empty() {
-            return 0;
-        }
-        if sabotaged(Sabotage::HalfSentRecordRewound) {
-            tls.rewind(1);
-            return 0;
-        }
-        tls.keep(&lease[sent.rest], sent.rest_plaintext);
-        sent.rest_plaintext
-    }
-
-    /// A send that nobody awaits any more: if it is over, its outcome is as good as any. If it is not,
-    /// the buffer with the rest of a record goes down with it.
-    fn land(&mut self, mut flight: Flight) {
-        let polled = Pin::new(&mut flight.op).poll(&mut Context::from_waker(Waker::noop()));
-        let Poll::Ready((sent, Some(lease))) = polled else {
-            let why = "a transfer was dropped while the ring was sending its records";
-            return self.session.tls.break_off(why);
-        };
-        let mut batch = Batch { lease, sent: flight.sent };
-        let (records, plaintext) = batch.advance(sent.unwrap_or(0));
-        self.session.tls.took(records, plaintext);
-        self.batch = Some(batch);
+        self.session.tls.give_up(&lease, sent)
     }
 }
 
 impl Drop for Sealing<'_> {
     fn drop(&mut self) {
-        if let Some(flight) = self.flight.take() {
-            self.land(flight);
+        // A send that nobody awaits any more: the stream hears of its outcome.
+        if let Some(Flight { op, sent }) = self.flight.take() {
+            self.session.tls.land(op, sent);
         }
         self.give_up();
     }
@@ -279,9 +252,8 @@ impl Drop for Sealing<'_> {
 impl Batch {
     /// The socket has taken so many bytes more: the records that are now out whole, and their plaintext.
     fn advance(&mut self, count: usize) -> (u64, u64) {
-        let before = Sent::of(self.lease.len(), self.sent);
+        let before = self.sent;
         self.sent += count;
-        let now = Sent::of(self.lease.len(), self.sent);
-        (now.whole - before.whole, now.plaintext - before.plaintext)
+        Sent::between(self.lease.len(), before, self.sent)
     }
 }

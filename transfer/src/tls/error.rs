@@ -54,8 +54,8 @@ pub enum TlsErrorKind {
     Configuration(rustls::Error),
     /// The stream was used after [`close`](super::TlsStream::close).
     Closed,
-    /// A transfer was dropped while the kernel was still sending from its buffer, so the order of
-    /// records cannot be kept.
+    /// Sealed records were lost before they were sent, so the order of records cannot be kept; the text
+    /// says how.
     BrokenOff(&'static str),
 }
 

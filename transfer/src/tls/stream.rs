@@ -2,6 +2,7 @@
 
 mod establish;
 mod kernel;
+mod landing;
 mod outgoing;
 mod reading;
 mod ready;
@@ -69,6 +70,10 @@ struct State {
     /// The connection below has ended.
     ended: bool,
     broken: Option<&'static str>,
+    /// The kernel may still send staged records of a transfer that was dropped.
+    landing: bool,
+    /// Who waits until it does not.
+    landed: Option<Waker>,
     /// Where a transfer began that was dropped, in plaintext.
     poisoned: Option<u64>,
     /// Plaintext that was read, in bytes.
@@ -117,6 +122,7 @@ impl TlsStream {
     ///
     /// Nothing is lost.
     pub async fn flush(&mut self) -> io::Result<()> {
+        self.landed().await;
         while !self.try_flush()? {
             self.stream.writable().await?;
         }

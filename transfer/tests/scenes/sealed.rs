@@ -1,6 +1,8 @@
 //! Sealed transfers at the places where a record, a key or a buffer changes hands.
 
+use std::future::{IntoFuture, poll_fn};
 use std::io::Read;
+use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -62,6 +64,40 @@ pub fn stall_in_the_middle_of_records() {
             assert!(receipt.stalls > 0, "nothing was given back: {receipt}");
         });
     }
+}
+
+/// Transfers that are dropped whenever the ring has just begun to send; each goes on where the one before
+/// it was settled.
+pub fn drop_in_the_middle_of_sends() {
+    const LEN: u64 = 600_001;
+    let (folder, runtime) = (folder(), runtime());
+    let file = open(&canary_file(&folder, FILE, LEN));
+    runtime.block_on(async {
+        let (mut stream, client) = connected(&narrow()).await;
+        let reader = reading(client, Duration::ZERO, |_| {});
+        let (mut at, mut dropped) = (0, 0);
+        while at < LEN {
+            let socket = stream.tcp().share();
+            let transfer = transfer_file(&file, &mut stream).range(at..LEN).mode(Mode::Ring);
+            let mut transfer = Box::pin(transfer.into_future());
+            let done = poll_fn(|context| match transfer.as_mut().poll(context) {
+                Poll::Pending if socket.is_sending() => Poll::Ready(None),
+                polled => polled.map(Some),
+            });
+            if let Some(outcome) = done.await {
+                at += outcome.unwrap().bytes;
+                continue;
+            }
+            dropped += 1;
+            drop(transfer);
+            at += stream.settle().await.unwrap();
+            // So that each one can send something.
+            socket.writable().await.unwrap();
+            assert!(dropped < 1000, "dropped {dropped} times, and {at} bytes are out");
+        }
+        finish(stream, reader, LEN).await;
+        assert!(dropped > 5, "no transfer was dropped while the ring was sending: {dropped}");
+    });
 }
 
 /// Keys that are spent in the middle of a batch; then somebody else gets the only buffer.

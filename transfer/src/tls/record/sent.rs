@@ -21,6 +21,13 @@ pub(crate) struct Sent {
 }
 
 impl Sent {
+    /// The records that came to be out whole by sends that went from `before` to `now`, and their
+    /// plaintext, in bytes.
+    pub(crate) fn between(sealed: usize, before: usize, now: usize) -> (u64, u64) {
+        let (before, now) = (Self::of(sealed, before), Self::of(sealed, now));
+        (now.whole - before.whole, now.plaintext - before.plaintext)
+    }
+
     /// The first `sent` of `sealed` bytes were taken, counted from the beginning of the batch.
     pub(crate) fn of(sealed: usize, sent: usize) -> Self {
         let sent = sent.min(sealed);

@@ -32,6 +32,8 @@ impl TlsStream {
             dry: false,
             ended: false,
             broken: None,
+            landing: false,
+            landed: None,
             poisoned: None,
             taken: 0,
             torn: None,

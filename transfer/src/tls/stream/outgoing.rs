@@ -49,10 +49,12 @@ impl TlsStream {
 
     /// Whether something must go out before further data: call [`Self::try_flush`].
     pub(crate) fn owes(&self) -> bool {
-        self.state.lock().engine.owes()
+        let state = self.state.lock();
+        state.landing || state.engine.owes()
     }
 
-    /// Sends what is owed and pending, without waiting; `false` if the socket is full.
+    /// Sends what is owed and pending, without waiting; `false` if the socket is full, or what a transfer
+    /// that was dropped has sent is not known yet.
     ///
     /// # Errors
     ///
@@ -63,6 +65,9 @@ impl TlsStream {
             return self.try_say();
         }
         let mut state = self.state.lock();
+        if state.landing {
+            return Ok(false);
+        }
         loop {
             state.engine.prepare().map_err(TlsError::into_io)?;
             let pending = state.engine.pending();
@@ -128,7 +133,8 @@ impl TlsStream {
         self.state.lock().poisoned.is_some() || self.stream.is_poisoned()
     }
 
-    /// Plaintext of the records that the socket has taken whole, in bytes, since the handshake.
+    /// Plaintext of the records that the socket has taken whole, in bytes, since the handshake. After a
+    /// transfer was dropped it may still grow, until the stream is [settled](Self::settle).
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.note_kernel();
@@ -154,6 +160,7 @@ impl TlsStream {
     /// The stream stays poisoned.
     pub async fn settle(&mut self) -> io::Result<u64> {
         self.stream.settle().await;
+        // What has become of its last send comes first in there.
         self.flush().await?;
         self.close_record();
         self.note_kernel();

@@ -20,6 +20,10 @@ impl Shared {
         Self(Arc::new(Mutex::new(state)))
     }
 
+    pub(super) fn share(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,7 +93,7 @@ impl TlsStream {
     /// everything. Who reads here and there gets each byte once, at one of the two.
     #[must_use]
     pub fn reader(&self) -> TlsReader {
-        TlsReader { stream: self.stream.share(), state: Shared(Arc::clone(&self.state.0)) }
+        TlsReader { stream: self.stream.share(), state: self.state.share() }
     }
 
     /// Whether a transfer out of this stream was dropped in the middle.
