@@ -16,6 +16,8 @@
 //!
 //! - An end of the stream without the peer's `close_notify` is an error, never an end: a truncation is seen.
 //! - A half-sent record goes out before anything else, whatever was dropped or cancelled.
+//! - A server's tickets leave in one packet with its first data, or by themselves after 200 ms; a
+//!   `close_notify` leaves in one with the end of the connection.
 //! - Keys are updated before they have sealed as many records as they may, and when the peer asks.
 //! - While a transfer sends, the peer is heard: data is kept up to
 //!   [`TlsLimits::unread_max_bytes`]. Beyond it receiving stops, and key updates and alerts that stand

@@ -173,6 +173,27 @@ fn an_alert_or_a_broken_record_of_the_peer_ends_the_transfer() {
 }
 
 #[test]
+fn tickets_wait_for_the_first_data_and_come_by_themselves_if_there_is_none() {
+    let _budget = Budget::new(Duration::from_secs(60));
+    runtime().block_on(async {
+        let (mut stream, mut client) = connected(&Settings::default()).await;
+        let waiting = std::thread::spawn(move || {
+            while client.conn.tls13_tickets_received() == 0 {
+                assert!(client.conn.read_tls(&mut client.sock).unwrap() > 0, "no ticket came");
+                let state = client.conn.process_new_packets().unwrap();
+                assert_eq!(state.plaintext_bytes_to_read(), 0, "data came before its tickets");
+            }
+            client
+        });
+        let mut client = waiting.join().unwrap();
+        stream.write_all(b"x").await.unwrap();
+        client.read_exact(&mut [0]).unwrap();
+        close(&mut stream).await;
+        assert_eq!(client.read(&mut [0]).unwrap(), 0, "the end comes with its reason");
+    });
+}
+
+#[test]
 fn nothing_follows_a_close() {
     let (folder, runtime) = (folder(), runtime());
     let file = open(&canary_file(&folder, 7, 1000));

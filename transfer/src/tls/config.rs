@@ -104,7 +104,7 @@ impl TlsAcceptor {
         };
         let config = if chacha_first { &self.theirs } else { &self.ours };
         let connection = UnbufferedServerConnection::new(Arc::clone(config)).map_err(unusable)?;
-        handshake::run(stream, Connection::Server(connection), carrier, server_name).await
+        handshake::run(stream, Connection::Server(Box::new(connection)), carrier, server_name).await
     }
 }
 
@@ -158,7 +158,7 @@ impl TlsConnector {
             _ => None,
         };
         let connection = UnbufferedClientConnection::new(Arc::clone(&self.config), name);
-        let connection = Connection::Client(connection.map_err(unusable)?);
+        let connection = Connection::Client(Box::new(connection.map_err(unusable)?));
         let shaking = handshake::run(&stream, connection, Carrier::default(), said);
         let shaken = within(&self.limits, &stream, shaking).await;
         TlsStream::establish(stream, shaken?, &self.limits)

@@ -27,11 +27,11 @@ const ROOM: usize = 4 << 10;
 /// Bytes that are thrown away so that the alert of a refused handshake is not lost to a reset.
 const DISCARD_MAX: usize = 64 << 10;
 
-/// A connection of rustls, from either side.
-#[allow(clippy::large_enum_variant, reason = "it lives for one handshake, or for all of TLS 1.2")]
+/// A connection of rustls, from either side. In a box, so that the futures around it, which are moved into
+/// each other, are small.
 pub(crate) enum Connection {
-    Server(UnbufferedServerConnection),
-    Client(UnbufferedClientConnection),
+    Server(Box<UnbufferedServerConnection>),
+    Client(Box<UnbufferedClientConnection>),
 }
 
 /// What a handshake has agreed on.
@@ -77,7 +77,8 @@ pub(crate) struct Carrier {
     pub(crate) plaintext: Vec<u8>,
     pub(crate) closed_by_peer: bool,
     /// The first bytes of the peer, for the sentence of an error.
-    first: Vec<u8>,
+    first: [u8; 8],
+    first_len: usize,
     /// Bytes of `incoming` that rustls may see: it must not open what stands behind the handshake. It would
     /// answer a key update only before its own next record, which never comes.
     shown: usize,
@@ -108,8 +109,9 @@ impl Carrier {
     }
 
     pub(crate) fn received(&mut self, count: usize) {
-        if self.filled == 0 && self.first.is_empty() {
-            self.first = self.incoming[..count.min(8)].to_vec();
+        if self.first_len == 0 {
+            self.first_len = count.min(self.first.len());
+            self.first[..self.first_len].copy_from_slice(&self.incoming[..self.first_len]);
         }
         self.filled += count;
     }
@@ -175,12 +177,12 @@ impl Connection {
     pub(crate) fn advance(&mut self, carrier: &mut Carrier) -> Result<Need, rustls::Error> {
         match self {
             Self::Server(connection) => advance(
-                connection as &mut UnbufferedConnectionCommon<ServerConnectionData>,
+                &mut **connection as &mut UnbufferedConnectionCommon<ServerConnectionData>,
                 UnbufferedConnectionCommon::<ServerConnectionData>::process_tls_records,
                 carrier,
             ),
             Self::Client(connection) => advance(
-                connection as &mut UnbufferedConnectionCommon<ClientConnectionData>,
+                &mut **connection as &mut UnbufferedConnectionCommon<ClientConnectionData>,
                 UnbufferedConnectionCommon::<ClientConnectionData>::process_tls_records,
                 carrier,
             ),
@@ -192,6 +194,15 @@ impl Connection {
             Self::Server(connection) => connection,
             Self::Client(connection) => connection,
         }
+    }
+
+    /// Whether what is left to be sent are tickets of TLS 1.3: the client has finished, and waits for
+    /// nothing. So they leave in one packet with the first data, or with the end (or by themselves, after
+    /// 200 ms): a packet of their own would cost a send, and wake the client for nothing.
+    fn has_tickets_left(&self) -> bool {
+        let is_server = matches!(self, Self::Server(_));
+        let version = self.common().protocol_version();
+        is_server && version == Some(ProtocolVersion::TLSv1_3) && !self.common().is_handshaking()
     }
 
     fn agreed(&self, server_name: Option<String>) -> Result<Agreed, rustls::Error> {
@@ -327,19 +338,30 @@ pub(crate) async fn run(
     mut carrier: Carrier,
     server_name: Option<String>,
 ) -> Result<Established, TlsError> {
+    let mut has_sent = false;
     loop {
         match connection.advance(&mut carrier) {
-            Ok(Need::Send) => send(stream, &mut carrier.outgoing).await?,
-            Ok(Need::Receive) => receive(stream, &mut carrier).await?,
+            Ok(Need::Send) => {
+                let more = connection.has_tickets_left();
+                send(stream, &mut carrier.outgoing, more).await?;
+                has_sent = true;
+            }
+            Ok(Need::Receive) => {
+                // The peer's answer takes a while: a receive would find nothing.
+                if std::mem::take(&mut has_sent) {
+                    stream.readable().await?;
+                }
+                receive(stream, &mut carrier).await?;
+            }
             Ok(Need::Nothing) => break,
             Err(error) => {
                 refuse(stream, &carrier.outgoing);
-                return Err(TlsError::of_handshake(error, &carrier.first));
+                return Err(TlsError::of_handshake(error, &carrier.first[..carrier.first_len]));
             }
         }
     }
-    // Whatever rustls had to say is out: tickets, too.
-    send(stream, &mut carrier.outgoing).await?;
+    // Whatever rustls had to say is with the socket: tickets, too.
+    send(stream, &mut carrier.outgoing, false).await?;
     let wrong = |error| TlsError::of_handshake(error, &[22, 3]);
     Ok(Established {
         agreed: connection.agreed(server_name).map_err(wrong)?,
@@ -350,12 +372,16 @@ pub(crate) async fn run(
     })
 }
 
-async fn send(stream: &TcpStream, outgoing: &mut Vec<u8>) -> Result<(), TlsError> {
+/// Gives the socket all of it; with `more` it waits there for what follows, 200 ms at most.
+async fn send(stream: &TcpStream, outgoing: &mut Vec<u8>, more: bool) -> Result<(), TlsError> {
     let mut sent = 0;
     while sent < outgoing.len() {
-        match stream.try_send(&[IoSlice::new(&outgoing[sent..])], false) {
+        match stream.try_send(&[IoSlice::new(&outgoing[sent..])], more) {
             Ok(count) => sent += count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                stream.uncork();
+                stream.writable().await?;
+            }
             Err(error) => return Err(error.into()),
         }
     }

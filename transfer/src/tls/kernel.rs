@@ -61,6 +61,8 @@ impl KernelSender {
         let info = CryptoInfo::new(*sequence, secrets).ok_or(support::NO_CIPHER)?;
         let suite = info.suite();
         support::why_not(suite).map_or(Ok(()), Err)?;
+        // Tickets, which wait for the first data: nothing of ours shall be in a packet with the kernel's.
+        stream.uncork();
         stream.attach_kernel_tls().map_err(|_error| "the kernel refused it for this socket")?;
         let queued = stream.queued().map_err(|_error| "the kernel does not tell what TCP has")?;
         let set = stream.set_sealing_key(info.as_slice());

@@ -71,8 +71,8 @@ pub(crate) fn shake(client: ClientConfig, server: ServerConfig) -> Shaken {
     let name = ServerName::try_from("peer.test").expect("a name");
     let client = UnbufferedClientConnection::new(Arc::new(client), name).expect("a client");
     let server = UnbufferedServerConnection::new(Arc::new(server)).expect("a server");
-    let mut client = (Connection::Client(client), Carrier::default());
-    let mut server = (Connection::Server(server), Carrier::default());
+    let mut client = (Connection::Client(Box::new(client)), Carrier::default());
+    let mut server = (Connection::Server(Box::new(server)), Carrier::default());
     // Tickets are read in the handshake, so that both ends begin at the same sequence numbers.
     (client.1.shows_all, server.1.shows_all) = (true, true);
     let mut done = (false, false);

@@ -142,7 +142,12 @@ impl TlsStream {
     pub async fn close(&mut self) -> io::Result<()> {
         self.check()?;
         self.state.lock().engine.close().map_err(TlsError::into_io)?;
-        self.flush().await?;
+        self.landed().await;
+        // The end of the connection follows, and leaves in one packet with these bytes.
+        while !self.try_flush_with(true)? {
+            self.stream.uncork();
+            self.stream.writable().await?;
+        }
         self.drain_kernel().await?;
         match self.stream.shutdown(Half::Write) {
             // The peer has taken all and is gone already: there is nothing left to end.

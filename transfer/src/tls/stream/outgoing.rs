@@ -60,6 +60,11 @@ impl TlsStream {
     ///
     /// As for [`write_all`](Self::write_all).
     pub fn try_flush(&self) -> io::Result<bool> {
+        self.try_flush_with(false)
+    }
+
+    /// The same, of bytes that `more` will follow.
+    pub(super) fn try_flush_with(&self, more: bool) -> io::Result<bool> {
         self.check_broken()?;
         if self.backend == Backend::KernelTls {
             return self.try_say();
@@ -74,7 +79,7 @@ impl TlsStream {
             if pending.is_empty() {
                 return Ok(true);
             }
-            match self.stream.try_send(&[IoSlice::new(pending.as_slice())], false) {
+            match self.stream.try_send(&[IoSlice::new(pending.as_slice())], more) {
                 Ok(count) => state.engine.pending_sent(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
