@@ -162,7 +162,11 @@ impl Carrier {
                 }
             }
             [20..=23] | [20..=23, 3] | [20..=23, 3, _] | [20..=23, 3, _, _] => 0,
-            garbage => garbage.len(),
+            garbage => {
+                // What follows is its rest, whatever it looks like, until rustls has enough to refuse it.
+                self.shows_all = true;
+                garbage.len()
+            }
         };
         self.shown > before
     }
