@@ -29,6 +29,9 @@ mod classic;
 mod config;
 mod engine;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod hello;
 mod kernel;

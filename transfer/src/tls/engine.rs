@@ -252,6 +252,15 @@ impl Engine {
         Ok(())
     }
 
+    /// Bytes of memory held for what has come.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn held(&self) -> usize {
+        match self {
+            Self::Own(session, inbox) => inbox.held() + session.fragment_held(),
+            Self::Classic(_) => 0,
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn refresh_keys(&mut self) {
         match self {

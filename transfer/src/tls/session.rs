@@ -72,6 +72,9 @@ pub struct KeyUpdates {
 pub(crate) enum Keys {
     Server(KernelConnection<ServerConnectionData>),
     Client(KernelConnection<ClientConnectionData>),
+    /// Of no handshake, for a fuzzer.
+    #[cfg(any(test, fuzzing))]
+    Counted(super::fuzzing::Counted),
 }
 
 /// What a record brought.
@@ -256,6 +259,12 @@ impl Session {
     /// What ended the session, if something did.
     pub(crate) fn fault(&self) -> Option<Fault> {
         self.fault
+    }
+
+    /// Bytes of memory held for a message that goes on.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn fragment_held(&self) -> usize {
+        self.fragment.capacity()
     }
 
     pub(crate) fn key_updates(&self) -> KeyUpdates {
@@ -444,6 +453,8 @@ impl Keys {
         match self {
             Self::Server(keys) => keys.update_tx_secret(),
             Self::Client(keys) => keys.update_tx_secret(),
+            #[cfg(any(test, fuzzing))]
+            Self::Counted(keys) => Ok(keys.next(true)),
         }
     }
 
@@ -451,6 +462,8 @@ impl Keys {
         match self {
             Self::Server(keys) => keys.update_rx_secret(),
             Self::Client(keys) => keys.update_rx_secret(),
+            #[cfg(any(test, fuzzing))]
+            Self::Counted(keys) => Ok(keys.next(false)),
         }
     }
 }
@@ -460,6 +473,8 @@ impl fmt::Debug for Keys {
         f.write_str(match self {
             Self::Server(_) => "Keys::Server",
             Self::Client(_) => "Keys::Client",
+            #[cfg(any(test, fuzzing))]
+            Self::Counted(_) => "Keys::Counted",
         })
     }
 }

@@ -41,7 +41,7 @@ impl Inbox {
     }
 
     /// Bytes of memory held.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn held(&self) -> usize {
         self.bytes.capacity()
     }
