@@ -13,7 +13,7 @@ pub enum Piece {
     Window { at: usize, len: usize },
     /// Bytes that the processor wrote.
     Made { at: usize, len: usize },
-    /// Memory of its own, by its number in [`Answer::own`].
+    /// Memory of its own, by its number in `Answer::own`.
     Own { index: usize, len: usize },
 }
 
