@@ -76,6 +76,25 @@ fn a_digest_covers_what_is_sent_and_stands_in_the_receipt() {
 }
 
 #[test]
+fn short_pieces_of_a_map_are_brought_together_and_long_ones_are_not() {
+    let _budget = Budget::new(Duration::from_secs(30));
+    let folder = folder();
+    let len = 3_000_000;
+    let file = open(&canary_file(&folder, 3, len as u64));
+    let content = canary_bytes(3, 0, len);
+    for (record, together) in [(1000, true), (700, true), (3000, false)] {
+        let every_second =
+            RecordFilter::fixed(record, move |one| one.offset() / record as u64 % 2 == 0);
+        let kept: Vec<u8> = content.chunks(record).step_by(2).flatten().copied().collect();
+        let (receipt, received) = send(file.clone(), |transfer| transfer.process(every_second));
+        assert!(received == kept, "{record}: {receipt}");
+        let done = receipt.processed.as_ref().unwrap();
+        assert_eq!((done.gathered_bytes, done.windows_read), (kept.len() as u64, 0), "{receipt}");
+        assert_eq!(receipt.buffer_bytes > 0, together, "{record}: {receipt}");
+    }
+}
+
+#[test]
 fn a_filter_that_guards_takes_a_snapshot_unless_told_otherwise() {
     let _budget = Budget::new(Duration::from_secs(30));
     let folder = folder();

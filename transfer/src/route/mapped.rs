@@ -19,6 +19,7 @@ mod runs;
 mod scan;
 mod sealed;
 mod sending;
+mod together;
 mod turn;
 
 use std::ops::Range;
@@ -46,7 +47,7 @@ pub use self::turn::Work;
 /// What decides, without anything that waits: for tests without a kernel, and no part of the interface.
 pub mod decisions {
     pub use super::outgoing::{Beyond, Next, Outgoing};
-    pub use super::runs::{ByReference, Origin, Run, Texture, plan};
+    pub use super::runs::{ByReference, Origin, Run, plan};
     pub use super::scan::{HUGE_PAGE, Scan};
     pub use crate::process::{Changes, Piece};
 }
@@ -100,7 +101,7 @@ struct Mapped<'t> {
     changes: bool,
     /// The file cannot be mapped, whoever asks.
     unmappable: bool,
-    /// What was kept of the last window looked like.
+    /// What is kept of this window looks like, or what was of the last one.
     texture: Texture,
     /// Nothing was waited for since the window was looked at, so that it is resident still.
     fresh: bool,

@@ -140,7 +140,8 @@ impl Mapped<'_> {
     fn reads(&self, run: &Run<'_>) -> bool {
         self.processing.snapshot
             || self.unmappable
-            || self.texture.reads()
+            // Copies into record slots ask for nothing ahead.
+            || (self.records.is_some() && self.texture.is_short())
             || run.body.file(self.part).is_none()
     }
 

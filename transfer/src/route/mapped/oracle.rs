@@ -178,13 +178,13 @@ proptest! {
 }
 
 #[test]
-fn windows_are_read_where_much_is_kept_in_short_pieces_only() {
+fn runs_are_brought_together_where_much_is_kept_in_short_pieces_only() {
     let pieces = |count: usize, len: usize| vec![Run::Window { at: 0, len }; count];
-    let reads = |runs: &[Run]| Texture::of(runs, 1 << 20).reads();
-    assert!(reads(&pieces(512, 1024)), "every second record");
-    assert!(!reads(&pieces(10, 1024)), "one in a hundred");
-    assert!(!reads(&pieces(8, 64 << 10)), "long ones, which may not leave by reference");
-    assert!(!reads(&[Run::File { offset: 0, len: 1 << 20 }]) && !reads(&[]));
+    let short = |runs: &[Run]| Texture::of(runs, 1 << 20).is_short();
+    assert!(short(&pieces(512, 1024)), "every second record");
+    assert!(!short(&pieces(10, 1024)), "one in a hundred");
+    assert!(!short(&pieces(8, 64 << 10)), "long ones, which may not leave by reference");
+    assert!(!short(&[Run::File { offset: 0, len: 1 << 20 }]) && !short(&[]));
 }
 
 #[test]

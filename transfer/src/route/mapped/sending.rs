@@ -75,8 +75,11 @@ impl Mapped<'_> {
         }
     }
 
-    /// One sendmsg(2) of what is gathered.
-    fn try_gather(&self, run: &Run<'_>, most: usize) -> io::Result<usize> {
+    /// One send of what is gathered.
+    fn try_gather(&self, run: &mut Run<'_>, most: usize) -> io::Result<usize> {
+        if let Some(sent) = self.try_together(run, most) {
+            return sent;
+        }
         let mut pieces = [const { Piece::Bytes(&[]) }; PIECES_MAX];
         let (mut count, mut all) = (0, 0);
         for piece in self.outgoing.gathered().take(PIECES_MAX) {

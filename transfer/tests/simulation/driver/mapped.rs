@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ringway::Consistency;
 use ringway::error::{ErrorKind, Truncated};
-use ringway::mapped::{Outgoing, Scan, Texture};
+use ringway::mapped::{Outgoing, Scan};
 use ringway::process::{ProcessorFault, WindowLimits};
 use ringway::progress::Extent;
 use ringway::receipt::Processed;
@@ -53,7 +53,6 @@ struct Mapped {
     pipe: Option<PipeLease>,
     kept: Rope,
     ahead: Option<Ahead>,
-    texture: Texture,
     refers: bool,
     snapshot: bool,
     fresh: bool,
@@ -80,7 +79,6 @@ pub(super) async fn drive(run: &mut Run) -> Result<(), End> {
         pipe: None,
         kept: Rope::default(),
         ahead: None,
-        texture: Texture::default(),
         refers: !snapshot && !run.spec.wishes.forbidden.contains(ringway::Route::Splice),
         snapshot: snapshot && !run.has(Bug::MapSnapshot),
         fresh: true,

@@ -63,7 +63,7 @@ impl Mapped {
     }
 
     fn reads(&self) -> bool {
-        self.snapshot || self.texture.reads()
+        self.snapshot
     }
 
     fn mapping(&self, run: &Run, range: Range<u64>) -> Ahead {

@@ -28,7 +28,6 @@ impl Mapped {
             self.refers.then_some(ByReference { whole_pages_min: least, skewed_min: least });
         let (turn, offset) = (&self.turn, self.shown.start);
         self.outgoing.load(|list| plan(&turn.pieces, &turn.changes, offset, by_reference, list));
-        self.texture = self.outgoing.texture(self.shown.end - self.shown.start);
         let mut turn_began = run.progress.accepted();
         loop {
             match self.outgoing.next() {
