@@ -141,7 +141,9 @@ fn a_poll_that_stood_and_failed_is_an_error_once() {
         far.write_all(b"b").unwrap();
         assert_eq!(take(&mut arrivals, &stream, 8).await, b"b");
         let error = arrivals.next().await.unwrap_err();
-        assert_eq!((error.raw_os_error(), disarm().fired), (Some(libc::ENOMEM), Some("poll")));
+        assert_eq!(disarm().fired, Some("poll"));
+        // Before Linux 6.10 a no-op brings no errno of ours, and is refused.
+        assert!(matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::EINVAL)), "{error}");
         far.write_all(b"c").unwrap();
         assert_eq!(take(&mut arrivals, &stream, 8).await, b"c");
     });
