@@ -52,6 +52,8 @@ pub(crate) struct Job {
 }
 
 /// Bytes of all bodies of a trial, at most; and bodies of a trial, at most.
+/// Which canary bytes a body has.
+const CANARY: u64 = 7;
 const TRIAL_BYTES: u64 = 64 * MIB;
 const TRIAL_BODIES: u64 = 256;
 
@@ -91,9 +93,9 @@ pub(crate) fn ratios(
 
 fn trial(path: &Path, len: u64, way: &Thresholds, cpu: usize) -> Result<Usage> {
     let bodies = (TRIAL_BYTES / len).clamp(1, TRIAL_BODIES);
-    let canary = Canary::new(len);
+    let canary = Canary::new(CANARY);
     let mut body = vec![0; usize::try_from(len)?];
-    ringway_testkit::canary::fill(len, 0, &mut body);
+    ringway_testkit::canary::fill(CANARY, 0, &mut body);
     let listener = loopback::listen(LOCALHOST)?;
     let mut receiver = Command::new(std::env::current_exe()?)
         .arg("receiving")
