@@ -1,5 +1,8 @@
 //! The two ways to seal and open under one stream: our own records, or rustls's.
 
+#[cfg(any(test, fuzzing))]
+mod heard;
+
 use super::classic::{self, Classic};
 use super::error::{TlsError, TlsErrorKind};
 use super::handshake::{Connection, Records};

@@ -223,7 +223,11 @@ fn play(wire: &[u8], residue: usize, size: usize) -> Played {
         ours.rest();
         assert!(ours.held() <= HELD_MAX, "{} bytes are held", ours.held());
     }
-    let heard = hear(&mut ours);
+    let mut number = 0;
+    let heard = ours.heard_by(&mut Opener::new(key(true, number), 0), || {
+        number += 1;
+        Opener::new(key(true, number), 0)
+    });
     let Engine::Own(session, _) = &ours else { unreachable!("our own records") };
     let (fault, has_ended) = (session.fault(), session.is_closed_by_peer());
     Played { read, has_ended, fault, heard, key_updates: session.key_updates() }
@@ -237,33 +241,6 @@ fn read_all(ours: &mut Engine, step: usize, into: &mut Vec<u8>) -> bool {
             Ok(Unread::Bytes(count)) => into.extend_from_slice(&buffer[..count]),
             Ok(Unread::Nothing) => return true,
             Ok(Unread::End) | Err(_) => return false,
-        }
-    }
-}
-
-/// Opens what ours has to say, and follows its new keys.
-fn hear(ours: &mut Engine) -> Vec<(ContentType, Vec<u8>)> {
-    let (mut number, mut heard) = (0, Vec::new());
-    let mut opener = Opener::new(key(true, 0), 0);
-    loop {
-        // Ours may be over; what it had to say is pending all the same.
-        let _ = ours.prepare();
-        let mut bytes = ours.pending().as_slice().to_vec();
-        if bytes.is_empty() {
-            return heard;
-        }
-        ours.pending_sent(bytes.len());
-        let mut rest = bytes.as_mut_slice();
-        while !rest.is_empty() {
-            let len = HEADER + usize::from(u16::from_be_bytes([rest[3], rest[4]]));
-            let (record, behind) = rest.split_at_mut(len);
-            let opened = opener.open(record).expect("ours seals well");
-            if opened.kind == ContentType::Handshake {
-                number += 1;
-                opener = Opener::new(key(true, number), 0);
-            }
-            heard.push((opened.kind, record[opened.plaintext].to_vec()));
-            rest = behind;
         }
     }
 }

@@ -68,29 +68,10 @@ impl Peer {
 
     /// Opens what ours has said: (type, content) of each record. Follows its key updates.
     pub(super) fn hear(&mut self, ours: &mut Engine) -> Vec<(ContentType, Vec<u8>)> {
-        let mut heard = Vec::new();
-        loop {
-            // Ours may be over; what it had to say is pending all the same.
-            let _ = ours.prepare();
-            let mut bytes = ours.pending().as_slice().to_vec();
-            if bytes.is_empty() {
-                return heard;
-            }
-            ours.pending_sent(bytes.len());
-            let mut rest = bytes.as_mut_slice();
-            while !rest.is_empty() {
-                let len = HEADER + usize::from(u16::from_be_bytes([rest[3], rest[4]]));
-                let (record, behind) = rest.split_at_mut(len);
-                let opened = self.opener.open(record).expect("ours seals well");
-                let content = record[opened.plaintext].to_vec();
-                if opened.kind == ContentType::Handshake {
-                    let (sequence, secrets) = self.keys.update_rx().expect("a new key");
-                    self.opener = Opener::new(TrafficKey::new(&secrets).expect("a key"), sequence);
-                }
-                heard.push((opened.kind, content));
-                rest = behind;
-            }
-        }
+        ours.heard_by(&mut self.opener, || {
+            let (sequence, secrets) = self.keys.update_rx().expect("a new key");
+            Opener::new(TrafficKey::new(&secrets).expect("a key"), sequence)
+        })
     }
 }
 
