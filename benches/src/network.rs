@@ -62,6 +62,17 @@ pub(crate) fn congestion_in_force() -> Result<String> {
     Ok(rustix::net::sockopt::tcp_congestion(accepted)?)
 }
 
+/// Packets that the loopback of this thread's network has carried.
+pub(crate) fn loopback_packets() -> Result<u64> {
+    let table = std::fs::read_to_string("/proc/thread-self/net/dev")?;
+    let sent = table.lines().find_map(|line| {
+        let figures = line.trim_start().strip_prefix("lo:")?;
+        // proc_net_dev(5): eight figures received, then bytes and packets sent.
+        figures.split_ascii_whitespace().nth(9)?.parse().ok()
+    });
+    sent.context("/proc/net/dev has no loopback")
+}
+
 /// Where both sides are without a veth pair.
 pub(crate) const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 

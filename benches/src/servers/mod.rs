@@ -120,7 +120,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let site = Site::make(&own, &directory)?;
     let congestion = network::congestion_in_force()?;
     let (server_cpu, busy_client) = (machine.sender_cpu, options.busy_client);
-    let stage = Stage { own, site, server_cpu, congestion, busy_client };
+    let own_network = own_network.is_ok();
+    let stage = Stage { own, site, server_cpu, congestion, busy_client, own_network };
     let mut rows = Vec::new();
     for (index, point) in points.iter().enumerate() {
         let points_left = u32::try_from(points.len() - index)?;
@@ -129,7 +130,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let data = stage.site.put(point, index as u64 + 1)?;
         let watch = Watch::start();
         let parts = measure(&stage, point, &candidates, &data, point_deadline)?;
-        let own_network = own_network.is_ok();
         let neighbours = watch.seen();
         let setting = Setting { machine: &machine, neighbours, own_network, busy_client };
         let new = rows::condense(&setting, point, &parts)?;

@@ -51,6 +51,12 @@ pub(crate) struct Figures {
     pub(crate) cpu_us_per_request: Estimate,
     pub(crate) user_us_per_request: Estimate,
     pub(crate) system_us_per_request: Estimate,
+    /// CPU of the client, which does a part of the sending: see [`Sample::client_cpu_s`].
+    #[serde(default)]
+    pub(crate) client_us_per_request: Option<Estimate>,
+    /// Both directions.
+    #[serde(default)]
+    pub(crate) packets_per_request: Option<Estimate>,
     pub(crate) requests_per_s: Estimate,
     /// Closed loop.
     pub(crate) latency_p50_us: Estimate,
@@ -138,10 +144,16 @@ impl Figures {
         let each = |figure: &dyn Fn(&Sample) -> f64| {
             estimate(&samples.iter().map(figure).collect::<Vec<_>>())
         };
+        let known = |figure: &dyn Fn(&Sample) -> Option<f64>| {
+            let per_request = |s: &Sample| Some(figure(s)? / s.requests as f64);
+            estimate(&samples.iter().map(per_request).collect::<Option<Vec<_>>>()?)
+        };
         Some(Self {
             cpu_us_per_request: each(&cpu_us_per_request)?,
             user_us_per_request: each(&|s| cpu_us_per_request(s) * s.user_share)?,
             system_us_per_request: each(&|s| cpu_us_per_request(s) * (1.0 - s.user_share))?,
+            client_us_per_request: known(&|s| Some(s.client_cpu_s? * 1e6)),
+            packets_per_request: known(&|s| Some(s.packets? as f64)),
             requests_per_s: each(&|s| s.requests as f64 / s.wall_s)?,
             latency_p50_us: each(&|s| s.latency.p50_us)?,
             latency_p99_us: each(&|s| s.latency.p99_us)?,
@@ -164,6 +176,8 @@ pub(super) mod tests {
             wall_s: 0.5,
             cpu_s,
             user_share: 0.25,
+            client_cpu_s: Some(0.004),
+            packets: Some(6000),
             rss_bytes: 1 << 20,
             latency: Latency::of(&mut [5.0], &mut [10.0]),
             congestion_server: "cubic".to_owned(),
@@ -203,6 +217,8 @@ pub(super) mod tests {
         let figures = rows[1].figures.as_ref().unwrap();
         assert!((figures.cpu_us_per_request.median - 15.0).abs() < 1e-9);
         assert!((figures.user_us_per_request.median - 15.0 / 4.0).abs() < 1e-9);
+        assert!((figures.client_us_per_request.unwrap().median - 4.0).abs() < 1e-9);
+        assert!((figures.packets_per_request.unwrap().median - 6.0).abs() < 1e-9);
         assert!((figures.requests_per_s.median - 2000.0).abs() < 1e-9);
     }
 

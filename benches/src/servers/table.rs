@@ -18,6 +18,8 @@ pub(crate) fn point(point: &Point, rows: &[Row]) -> String {
         "CPU µs/request",
         "× baseline",
         "user + system",
+        "client's",
+        "packets",
         "requests/s",
         "p50 / p99 µs",
         "RSS MiB",
@@ -53,6 +55,8 @@ fn cells(row: &Row) -> Vec<String> {
             "{:.1} + {:.1}",
             figures.user_us_per_request.median, figures.system_us_per_request.median
         ),
+        figures.client_us_per_request.map_or_else(String::new, |it| format!("{:.1}", it.median)),
+        figures.packets_per_request.map_or_else(String::new, |it| format!("{:.1}", it.median)),
         format!("{:.0}", figures.requests_per_s.median),
         format!("{:.0} / {:.0}", figures.latency_p50_us.median, figures.latency_p99_us.median),
         format!("{:.1}", figures.rss_bytes.median / MIB as f64),

@@ -13,8 +13,9 @@ use super::running::Running;
 use super::site::Site;
 use crate::data::DataFile;
 use crate::load::{Compare, Latency, Load, Protocol};
-use crate::loopback;
+use crate::measure::Start;
 use crate::neighbours::{Neighbours, Watch};
+use crate::{loopback, network};
 
 /// What stays the same for all trials of a run.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct Stage {
     /// What a socket that chooses nothing has.
     pub(crate) congestion: String,
     pub(crate) busy_client: bool,
+    /// Whether this loopback is the harness's own.
+    pub(crate) own_network: bool,
 }
 
 /// What one timed stretch cost a server.
@@ -38,6 +41,13 @@ pub(crate) struct Sample {
     /// CPU of all processes and threads of the server, both modes.
     pub(crate) cpu_s: f64,
     pub(crate) user_share: f64,
+    /// CPU of the client, which discards what it receives. The kernel sends much of a long answer from
+    /// there: when an acknowledgement makes room. `None` in results older than this figure.
+    #[serde(default)]
+    pub(crate) client_cpu_s: Option<f64>,
+    /// Packets over the loopback, both directions; up to 64 KiB each. `None` where others use it too.
+    #[serde(default)]
+    pub(crate) packets: Option<u64>,
     /// Resident at the end, all connections open.
     pub(crate) rss_bytes: u64,
     pub(crate) latency: Latency,
@@ -113,9 +123,14 @@ fn measure(
     // Caches and buffers reach their steady state.
     load.run(point.requests_each.div_ceil(8), Compare::LastOfEachConnection)?;
     let meter = Meter::start(running.processes())?;
+    let packets_before = network::loopback_packets()?;
+    // This thread is the client.
+    let client = Start::now();
     let begin = Instant::now();
     let latency = load.run(point.requests_each, Compare::LastOfEachConnection)?;
     let wall_s = begin.elapsed().as_secs_f64();
+    let client_cpu_s = Some(client.used().main_thread_s);
+    let packets = network::loopback_packets()? - packets_before;
     std::thread::sleep(SETTLING);
     let cpu = meter.used()?;
     load.expect_silence()?;
@@ -125,6 +140,8 @@ fn measure(
         wall_s,
         cpu_s: cpu.total_s,
         user_share: cpu.user_share,
+        client_cpu_s,
+        packets: stage.own_network.then_some(packets),
         rss_bytes: meter.rss_bytes()?,
         latency,
         congestion_server: stage.congestion.clone(),
