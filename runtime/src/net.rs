@@ -17,6 +17,7 @@ mod unix;
 
 pub use crate::op::Torn;
 pub use arrivals::Arrivals;
+pub use corking::Corked;
 pub use listener::ListenOptions;
 pub use pieces::Piece;
 pub use sending::Sending;

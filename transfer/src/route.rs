@@ -1,6 +1,7 @@
 //! The routes: thin async drivers of [`Progress`], and what they share.
 
 mod copy;
+mod cork;
 mod draft;
 mod kernel_tls;
 mod library;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use ringway_runtime as runtime;
 use ringway_runtime::fault::{Sabotage, sabotaged};
-use ringway_runtime::net::Stream;
+use ringway_runtime::net::{Corked, Stream};
 
 use crate::error::{ErrorKind, Misstep, Refusal, Side, TransferError, Truncated};
 use crate::limits::{Limits, Thresholds};
@@ -53,10 +54,13 @@ pub(crate) struct Run<'t> {
     /// Who looks at the bytes, if somebody does. The body's length is not known then, so `progress` has no
     /// end and counts what goes out.
     pub(crate) processing: Option<Processing<'t>>,
+    /// Holds partial segments back until the end: see [`cork`].
+    pub(crate) corked: Option<Corked<'t>>,
 }
 
 /// Takes the planned route to its end.
 pub(crate) async fn drive(run: &mut Run<'_>) -> Result<(), TransferError> {
+    run.corked = cork::hold(run);
     let outcome = match run.plan.route {
         Route::Splice => splice::drive(run).await,
         Route::Copy if run.sink.tls().is_some() => library::drive(run).await,
@@ -69,6 +73,7 @@ pub(crate) async fn drive(run: &mut Run<'_>) -> Result<(), TransferError> {
             None => Err(run.fail(ErrorKind::Refused(Refusal::NothingToProcess))),
         },
     };
+    run.corked = None;
     if outcome.is_err() {
         // Something that was sent with MORE may wait for what does not come.
         run.sink.flush();
@@ -282,6 +287,10 @@ impl Run<'_> {
         let holding = holding && !sabotaged(Sabotage::StalledPeerKeepsPipe);
         let hold = holding.then_some(self.limits.stall_hold);
         self.receipt.stalls += 1;
+        if self.corked.is_some() && !sabotaged(Sabotage::StalledPeerIsCorked) {
+            // A socket that is full with less than a segment would send nothing for 200 ms.
+            self.stream.uncork();
+        }
         let began = self.watch.elapsed();
         let ready = self.ready(hold, false).await;
         self.receipt.stalled += self.watch.elapsed().saturating_sub(began);

@@ -12,6 +12,7 @@
 //! | `MoreOnTail` | golang#10948 | the clock: the last bytes wait, five times |
 //! | `OffsetsCut` | Netty | canaries: the bytes are from elsewhere in the file |
 //! | `StalledPeerKeepsPipe` | R11 | the gauges: pipes stay lent |
+//! | `StalledPeerIsCorked` | our own | the budget: a segment waits, again and again |
 //! | `EndOfFileIgnored` | R6 | the budget: it spins |
 //! | `PromisedLengthIgnored` | R6 | the account: more was staged than the body has |
 //! | `HalfSentRecordRewound` | RFC 8446, 5.3 | rustls, as the peer: a record does not open |
@@ -106,6 +107,13 @@ guard!(
     || {
         stalled::fill_sockets(64, Duration::from_secs(6));
     }
+);
+guard!(
+    a_cork_on_a_full_socket,
+    StalledPeerIsCorked,
+    // Far longer than the scene takes when nothing waits.
+    Bite::Hangs(Duration::from_secs(8)),
+    stalled::trickle_through_a_small_socket
 );
 guard!(
     a_spinning_transfer,

@@ -125,6 +125,24 @@ pub(super) const TRIED: &[Arm] = &[
             ..forced(Route::Splice, Mode::Inline)
         }
     ),
+    exchange!(
+        "serve-ringway-cork-held",
+        "splice inline; partial segments are held back until the end of a body",
+        Hidden,
+        Way {
+            thresholds: || Thresholds::default().with_hold_cork_min_bytes(0),
+            ..forced(Route::Splice, Mode::Inline)
+        }
+    ),
+    exchange!(
+        "serve-ringway-cork-not-held",
+        "splice inline; partial segments leave with the next acknowledgement",
+        Hidden,
+        Way {
+            thresholds: || Thresholds::default().with_hold_cork_min_bytes(u64::MAX),
+            ..forced(Route::Splice, Mode::Inline)
+        }
+    ),
     stream!(
         "pipe-64k-inline",
         "splice inline through a pipe of 64 KiB",

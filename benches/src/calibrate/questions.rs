@@ -39,6 +39,8 @@ const STREAM_COLD_COPY: &str = "ringway-copy-hybrid";
 const NO_SENDFILE: &str = "serve-ringway-no-sendfile";
 const CORKED: &str = "serve-ringway-corked";
 const UNCORKED: &str = "serve-ringway-uncorked";
+const CORK_HELD: &str = "serve-ringway-cork-held";
+const CORK_NOT_HELD: &str = "serve-ringway-cork-not-held";
 
 pub(super) const QUESTIONS: &[Question] = &[
     Question {
@@ -128,6 +130,17 @@ pub(super) const QUESTIONS: &[Question] = &[
             case(128 * KIB, "calibrate-128k", CORKED, UNCORKED),
             case(256 * KIB, "hot-256k-x64", CORKED, UNCORKED),
             case(MIB, "hot-1m-x64", CORKED, UNCORKED),
+        ],
+    },
+    Question {
+        field: "hold_cork_min_bytes",
+        of: |at| at.hold_cork_min_bytes,
+        set: Thresholds::with_hold_cork_min_bytes,
+        limit: Limit::From,
+        cases: &[
+            case(64 * KIB, "hot-64k-x64", CORK_NOT_HELD, CORK_HELD),
+            case(256 * KIB, "hot-256k-x64", CORK_NOT_HELD, CORK_HELD),
+            case(MIB, "hot-1m-x64", CORK_NOT_HELD, CORK_HELD),
         ],
     },
 ];

@@ -68,6 +68,8 @@ sabotages! {
     OffsetsCut,
     /// A peer that stalls keeps the pipe of its transfer (R11).
     StalledPeerKeepsPipe,
+    /// A peer that stalls is not sent what the cork holds back (our own).
+    StalledPeerIsCorked,
     /// The end of a file that became shorter is not noticed: the transfer spins (R6).
     EndOfFileIgnored,
     /// A file is read beyond the length that was promised (R6).

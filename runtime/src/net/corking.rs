@@ -12,6 +12,17 @@ impl Stream {
         socket::uncork(self.as_fd());
     }
 
+    /// Holds partial segments back until the guard is dropped, which sends them; the kernel holds each for
+    /// 200 ms at most (`TCP_CORK`, tcp(7)). [`uncork`](Self::uncork) sends what is held and goes on holding.
+    /// It is off afterwards, even if it was on before. Nothing happens on a Unix socket, or a broken one.
+    ///
+    /// Sends with `more` do less: what they hold leaves with the next acknowledgement that arrives.
+    #[must_use = "it lasts as long as the guard"]
+    pub fn cork(&self) -> Corked<'_> {
+        let _ = socket::set_cork(self.as_fd(), true);
+        Corked { stream: self }
+    }
+
     /// Whether the congestion control of this connection spaces its packets out in time, as BBR does
     /// (`TCP_CONGESTION`, tcp(7)). Asked for once, and again when it is set by
     /// [`TcpStream::set_congestion_control`](super::TcpStream::set_congestion_control).
@@ -22,6 +33,18 @@ impl Stream {
     #[must_use]
     pub fn is_paced(&self) -> bool {
         self.flow.paced(|| socket::congestion_control(self.as_fd()).is_ok_and(|name| paces(&name)))
+    }
+}
+
+/// A connection that keeps partial segments back: see [`Stream::cork`].
+#[derive(Debug)]
+pub struct Corked<'s> {
+    stream: &'s Stream,
+}
+
+impl Drop for Corked<'_> {
+    fn drop(&mut self) {
+        let _ = socket::set_cork(self.stream.as_fd(), false);
     }
 }
 

@@ -191,6 +191,11 @@ pub(crate) fn uncork(fd: BorrowedFd<'_>) {
     }
 }
 
+/// Keeps partial segments back as long as it is on (`TCP_CORK`, tcp(7)), 200 ms at most.
+pub(crate) fn set_cork(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    Ok(sockopt::set_tcp_cork(fd, on)?)
+}
+
 pub(crate) fn set_keep_alive(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     Ok(sockopt::set_socket_keepalive(fd, on)?)
 }

@@ -17,7 +17,9 @@ use super::Transfer;
 use crate::cancel::CancelToken;
 use crate::error::errno::{EINVAL, EIO, EISDIR};
 use crate::error::{ErrorKind, Side, TransferError};
-use crate::plan::{self, DirectIo, Filesystem, Mode, Plan, Residency, Route, SourceFacts, Wishes};
+use crate::plan::{
+    self, DirectIo, Filesystem, Mode, Plan, Residency, Route, SinkKind, SourceFacts, Wishes,
+};
 use crate::receipt::Receipt;
 use crate::route::{self, to_len};
 use crate::source::{self, Part};
@@ -122,7 +124,8 @@ impl Transfer<'_> {
         let filesystem = source::class_of(file.file_system().ok()?);
         let len = range.end.checked_sub(range.start)?;
         if len == 0
-            || len.saturating_add(before.len() as u64) > self.limits.quantum_bytes
+            || len > self.limits.quantum_bytes
+            || before.len() as u64 > self.limits.quantum_bytes
             || range.end > seen.len
             || seen.kind != FileKind::Regular
             || !matches!(filesystem, Filesystem::Local | Filesystem::Memory)
@@ -186,6 +189,10 @@ impl Transfer<'_> {
         if self.only_as_seen && small.look(receipt) {
             return Err(changed(receipt));
         }
+        let is_tcp = self.sink.facts().kind == SinkKind::Tcp;
+        let holds =
+            before > 0 && is_tcp && self.thresholds.holds_cork(small.total(), || stream.is_paced());
+        let _corked = holds.then(|| stream.cork());
         if before > 0 {
             let more = self.thresholds.corks(small.len, || stream.is_paced());
             match stream.try_send(&[IoSlice::new(small.before)], more) {

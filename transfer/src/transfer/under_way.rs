@@ -154,6 +154,7 @@ impl<'t> Transfer<'t> {
             receipt: first_receipt(&plan, generated, begun),
             report: options.report.take(),
             processing,
+            corked: None,
         };
         let outcome = route::drive(&mut run).await;
         guard.began = None;

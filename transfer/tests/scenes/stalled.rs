@@ -9,8 +9,8 @@ use ringway::runtime::fs::File;
 use ringway::runtime::net::TcpStream;
 use ringway::runtime::time::sleep;
 use ringway::runtime::{Config, JoinHandle, Runtime, Stats, spawn, stats};
-use ringway::{Mode, Receipt, Route, TransferError, transfer_file};
-use ringway_testkit::{Census, Checker};
+use ringway::{Mode, Parts, Receipt, Route, Thresholds, TransferError, transfer_file};
+use ringway_testkit::{Behaviour, Census, Checker};
 
 use crate::support::tap::tcp_pair;
 use crate::support::{self, canary_file, expecting, folder, open};
@@ -108,4 +108,25 @@ pub fn fill_sockets(count: u64, limit: Duration) {
         "{count} full sockets in mode Ring: {} splices, none of them waits",
         stats.splices_submitted
     );
+}
+
+/// Sends a piece of every second page to a peer that reads. A packet holds no more than 17 of them
+/// (`MAX_SKB_FRAGS`), far less than a segment of loopback, and the socket wants to hold no more than one packet.
+pub fn trickle_through_a_small_socket() {
+    const PIECES: u64 = 1000;
+    let folder = folder();
+    let file = open(&canary_file(&folder, FILE, PIECES << 13));
+    let (mut stream, receiver) = support::tcp(Behaviour::read_all());
+    // It does not pace, so the stream is corked.
+    stream.set_congestion_control("reno").unwrap();
+    stream.set_unsent_low_water(2048).unwrap();
+    let pieces = (0..PIECES).map(|number| number << 13..(number << 13) + 700);
+    let parts = pieces.fold(Parts::new(), |parts, piece| parts.file(&file, piece));
+    let limits = Limits::default().with_parts_max(1000).with_segments_max(1000);
+    let thresholds = Thresholds::default().with_hold_cork_min_bytes(0);
+    let transfer = transfer_file(parts, &mut stream).limits(limits).thresholds(thresholds);
+    let transfer = transfer.route(Route::Splice).mode(Mode::Inline);
+    support::runtime().block_on(async { transfer.await.unwrap() });
+    support::end(stream);
+    assert_eq!(receiver.join().unwrap().bytes, PIECES * 700);
 }
