@@ -58,7 +58,7 @@ pub struct Thresholds {
     ///
     /// [`Stream::is_paced`]: ringway_runtime::net::Stream::is_paced
     pub cork_paced_max_bytes: u64,
-    /// From this many bytes on, a transfer over TCP holds back partial segments until its end (`TCP_CORK`,
+    /// From this many bytes on, a transfer over plain TCP holds back partial segments until its end (`TCP_CORK`,
     /// tcp(7)), where nothing paces. Default 512 KiB.
     ///
     /// It costs two calls. Measured over loopback with CUBIC on 6.18: bodies of 1 MiB left in 22.6 packets

@@ -8,16 +8,12 @@
 use ringway_runtime::net::Corked;
 
 use super::Run;
-use crate::plan::{Encryption, Mode, SinkKind};
+use crate::plan::{Mode, SinkKind};
 
 /// Corks the stream if that pays for what is left of the body.
 pub(super) fn hold<'t>(run: &Run<'t>) -> Option<Corked<'t>> {
-    let is_tcp = match run.sink.facts().kind {
-        SinkKind::Tcp
-        | SinkKind::Tls(Encryption::Registered { .. } | Encryption::Library { .. }) => true,
-        // The kernel has partial records there, and rules of its own for them.
-        SinkKind::Tls(Encryption::KernelTls) | SinkKind::Unix => false,
-    };
+    // Over TLS it gains nothing: a batch of sealed records is as long as what is pending may be.
+    let is_tcp = run.sink.facts().kind == SinkKind::Tcp;
     // A send that waits in the ring, and the pause of a rate limit, would keep a part waiting with them.
     let waits_elsewhere = run.plan.mode == Mode::Ring || run.pace.is_some();
     let left = match run.processing {
