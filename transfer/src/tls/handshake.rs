@@ -1,9 +1,9 @@
-//! The handshake: rustls decides, this carries its bytes. The machine is pure; [`run`] is the thin
-//! driver that waits for the socket.
+//! The handshake: rustls decides, this carries its bytes. The machine is pure; [`drive`] waits for the
+//! socket.
 
-use std::io::{self, IoSlice};
+mod carrier;
+mod drive;
 
-use ringway_runtime::net::{Half, TcpStream};
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
@@ -14,18 +14,10 @@ use rustls::{
     CommonState, ConnectionTrafficSecrets, ExtractedSecrets, HandshakeKind, ProtocolVersion,
 };
 
-use super::error::{TlsError, TlsErrorKind};
-use super::record::{HEADER, PLAINTEXT_MAX};
-use super::session::Keys;
+pub(crate) use carrier::Carrier;
+pub(crate) use drive::{receive, run};
 
-/// Handshake bytes that are kept at most: the longest message that rustls takes, in records.
-const INCOMING_MAX: usize = 80 << 10;
-/// A length that no record may have: TLS 1.2 allows 2 KiB more than the plaintext.
-const RECORD_MAX: usize = PLAINTEXT_MAX + 2048 + 1;
-/// Room for one receive.
-const ROOM: usize = 4 << 10;
-/// Bytes that are thrown away so that the alert of a refused handshake is not lost to a reset.
-const DISCARD_MAX: usize = 64 << 10;
+use super::session::Keys;
 
 /// A connection of rustls, from either side. In a box, so that the futures around it, which are moved into
 /// each other, are small.
@@ -68,24 +60,6 @@ pub(crate) enum Records {
     Theirs(Connection),
 }
 
-/// Bytes between a socket and rustls during the handshake.
-#[derive(Default)]
-pub(crate) struct Carrier {
-    pub(crate) incoming: Vec<u8>,
-    filled: usize,
-    pub(crate) outgoing: Vec<u8>,
-    pub(crate) plaintext: Vec<u8>,
-    pub(crate) closed_by_peer: bool,
-    /// The first bytes of the peer, for the sentence of an error.
-    first: [u8; 8],
-    first_len: usize,
-    /// Bytes of `incoming` that rustls may see: it must not open what stands behind the handshake. It would
-    /// answer a key update only before its own next record, which never comes.
-    shown: usize,
-    /// rustls opens the records after the handshake as well, so it sees everything.
-    pub(crate) shows_all: bool,
-}
-
 /// What the handshake waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
@@ -95,81 +69,6 @@ pub(crate) enum Need {
     Receive,
     /// Nothing: data may flow.
     Nothing,
-}
-
-impl Carrier {
-    /// Room for a receive.
-    pub(crate) fn room(&mut self) -> Result<&mut [u8], TlsError> {
-        if self.filled >= INCOMING_MAX {
-            let error = rustls::InvalidMessage::HandshakePayloadTooLarge.into();
-            return Err(TlsError::new(TlsErrorKind::Misbehaved(error)));
-        }
-        self.incoming.resize(self.filled + ROOM, 0);
-        Ok(&mut self.incoming[self.filled..])
-    }
-
-    pub(crate) fn received(&mut self, count: usize) {
-        if self.first_len == 0 {
-            self.first_len = count.min(self.first.len());
-            self.first[..self.first_len].copy_from_slice(&self.incoming[..self.first_len]);
-        }
-        self.filled += count;
-    }
-
-    /// What was received and not yet opened, for rustls.
-    pub(crate) fn shown_mut(&mut self) -> &mut [u8] {
-        &mut self.incoming[..self.shown]
-    }
-
-    pub(crate) fn filled(&self) -> &[u8] {
-        &self.incoming[..self.filled]
-    }
-
-    /// Puts bytes in that were received elsewhere.
-    pub(crate) fn put(&mut self, bytes: &[u8]) {
-        self.incoming.truncate(self.filled);
-        self.incoming.extend_from_slice(bytes);
-        self.received(bytes.len());
-    }
-
-    /// Bytes of the peer that nobody has opened.
-    pub(crate) fn take_rest(&mut self) -> Vec<u8> {
-        let rest = self.filled().to_vec();
-        (self.incoming, self.filled, self.shown) = (Vec::new(), 0, 0);
-        rest
-    }
-
-    pub(crate) fn discard(&mut self, count: usize) {
-        let count = count.min(self.filled);
-        self.incoming.copy_within(count..self.filled, 0);
-        self.filled -= count;
-        self.shown = self.shown.saturating_sub(count);
-    }
-
-    /// Shows one whole record more, or all of what is no record; `false` if there is none.
-    fn show_more(&mut self) -> bool {
-        let before = self.shown;
-        self.shown += match &self.incoming[self.shown..self.filled] {
-            all if self.shows_all => all.len(),
-            [] => 0,
-            &[20..=23, 3, _, high, low, ref rest @ ..] => {
-                let len = usize::from(u16::from_be_bytes([high, low]));
-                match len {
-                    // Longer than any record: rustls says so.
-                    RECORD_MAX.. => HEADER + rest.len(),
-                    _ if rest.len() >= len => HEADER + len,
-                    _ => 0,
-                }
-            }
-            [20..=23] | [20..=23, 3] | [20..=23, 3, _] | [20..=23, 3, _, _] => 0,
-            garbage => {
-                // What follows is its rest, whatever it looks like, until rustls has enough to refuse it.
-                self.shows_all = true;
-                garbage.len()
-            }
-        };
-        self.shown > before
-    }
 }
 
 impl Connection {
@@ -333,93 +232,4 @@ fn encode(
         Ok(_) | Err(EncodeError::AlreadyEncoded) => {}
     }
     Ok(())
-}
-
-/// Takes a handshake to its end. `carrier` may hold what was received already.
-pub(crate) async fn run(
-    stream: &TcpStream,
-    mut connection: Connection,
-    mut carrier: Carrier,
-    server_name: Option<String>,
-) -> Result<Established, TlsError> {
-    let mut has_sent = false;
-    loop {
-        match connection.advance(&mut carrier) {
-            Ok(Need::Send) => {
-                let more = connection.has_tickets_left();
-                send(stream, &mut carrier.outgoing, more).await?;
-                has_sent = true;
-            }
-            Ok(Need::Receive) => {
-                // The peer's answer takes a while: a receive would find nothing.
-                if std::mem::take(&mut has_sent) {
-                    stream.readable().await?;
-                }
-                receive(stream, &mut carrier).await?;
-            }
-            Ok(Need::Nothing) => break,
-            Err(error) => {
-                refuse(stream, &carrier.outgoing);
-                return Err(TlsError::of_handshake(error, &carrier.first[..carrier.first_len]));
-            }
-        }
-    }
-    // Whatever rustls had to say is with the socket: tickets, too.
-    send(stream, &mut carrier.outgoing, false).await?;
-    let wrong = |error| TlsError::of_handshake(error, &[22, 3]);
-    Ok(Established {
-        agreed: connection.agreed(server_name).map_err(wrong)?,
-        records: connection.into_records().map_err(wrong)?,
-        ciphertext: carrier.take_rest(),
-        plaintext: carrier.plaintext,
-        closed_by_peer: carrier.closed_by_peer,
-    })
-}
-
-/// Gives the socket all of it; with `more` it waits there for what follows, 200 ms at most.
-async fn send(stream: &TcpStream, outgoing: &mut Vec<u8>, more: bool) -> Result<(), TlsError> {
-    let mut sent = 0;
-    while sent < outgoing.len() {
-        match stream.try_send(&[IoSlice::new(&outgoing[sent..])], more) {
-            Ok(count) => sent += count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                stream.uncork();
-                stream.writable().await?;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    outgoing.clear();
-    Ok(())
-}
-
-/// Receives at least one byte.
-pub(crate) async fn receive(stream: &TcpStream, carrier: &mut Carrier) -> Result<(), TlsError> {
-    loop {
-        match stream.try_recv(carrier.room()?) {
-            Ok(0) => return Err(TlsError::new(TlsErrorKind::Unfinished)),
-            Ok(count) => {
-                carrier.received(count);
-                return Ok(());
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.readable().await?,
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Tells the peer why, as far as the socket takes it at once, and reads what is there so that it arrives:
-/// closing a socket with unread bytes would reset it and lose the alert.
-fn refuse(stream: &TcpStream, alert: &[u8]) {
-    // The error of the handshake is the one to tell; what fails here adds nothing.
-    let _ = stream.try_send(&[IoSlice::new(alert)], false);
-    let _ = stream.shutdown(Half::Write);
-    let mut discarded = 0;
-    let mut scratch = [0; 4096];
-    while discarded < DISCARD_MAX {
-        match stream.try_recv(&mut scratch) {
-            Ok(count) if count > 0 => discarded += count,
-            Ok(_) | Err(_) => break,
-        }
-    }
 }
