@@ -1,21 +1,18 @@
 //! One request and its answer, sent and written into the log.
 
 use std::error::Error;
-use std::fmt::{self, Write};
 use std::io;
 use std::rc::Rc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use ringway::error::{Blame, ErrorKind};
-use ringway::plan::Reason;
-use ringway::{CancelToken, Mode, Parts, Receipt, Received, Route, TransferError, transfer_file};
+use ringway::{CancelToken, Parts, Receipt, TransferError, transfer_file};
 
-use super::admin::{Answered, Uploaded};
 use super::cache::{Located, Looking, OpenFile};
 use super::connection::{Link, complain};
+use super::record::{self, Asked, Fate};
 use super::server::Server;
 use super::wire::Wire;
-use crate::access_log::{Entry, RequestLine};
 use crate::http::{
     self, Answer, Begun, Body, Date, Digest, FileSlice, Method, RelativePath, Request, Status,
 };
@@ -51,14 +48,19 @@ pub(crate) struct Exchange<'a, 'b> {
 #[derive(Debug)]
 pub(super) struct Sent {
     /// Head included.
-    bytes: u64,
-    receipt: Option<Receipt>,
+    pub(super) bytes: u64,
+    pub(super) receipt: Option<Receipt>,
     failure: Option<Failure>,
 }
 
 impl Sent {
     pub(super) fn is_complete(&self) -> bool {
         self.failure.is_none()
+    }
+
+    /// Why it is not complete, in one word.
+    pub(super) fn failure_word(&self) -> Option<&'static str> {
+        self.failure.as_ref().map(|failure| failure.word)
     }
 
     fn is_outdated(&self) -> bool {
@@ -221,14 +223,8 @@ impl Exchange<'_, '_> {
     }
 
     fn log<W>(&self, link: &Link<W>, status: Status, sent: &Sent, head_bytes: u64) {
-        let request = self.request;
-        let line = RequestLine {
-            method: request.method_text,
-            target: request.target,
-            version: request.version.text(),
-        };
-        let about = Line { line: Some(line), referer: request.referer, agent: request.user_agent };
-        record(self.server, link, about, self.began, status, sent, head_bytes);
+        let fate = Fate { began: self.began, status, sent, head_bytes };
+        record::answered(self.server, link, Asked::by(self.request), &fate);
     }
 }
 
@@ -244,7 +240,8 @@ pub(crate) async fn refuse<W: Wire>(
     let answer = http::refuse(status, reason, &server.date(), reply);
     let head_bytes = reply.len() as u64 - answer.text_bytes;
     let sent = send_all(server, link, reply).await;
-    record(server, link, Line::default(), began, status, &sent, head_bytes);
+    let fate = Fate { began, status, sent: &sent, head_bytes };
+    record::answered(server, link, Asked::default(), &fate);
     if sent.failure.is_some() { Ending::Cut } else { Ending::Linger }
 }
 
@@ -285,168 +282,6 @@ pub(super) async fn send_all<W: Wire>(server: &Server, link: &mut Link<W>, bytes
         }
     }
     Sent { bytes: sent as u64, receipt: None, failure: None }
-}
-
-/// What the log tells of a request beside its fate.
-#[derive(Clone, Copy, Debug, Default)]
-struct Line<'b> {
-    line: Option<RequestLine<'b>>,
-    referer: Option<&'b [u8]>,
-    agent: Option<&'b [u8]>,
-}
-
-/// The words of a request whose buffer is used for other things before it is logged.
-#[derive(Debug)]
-pub(super) struct Caption {
-    method: Box<str>,
-    target: Box<str>,
-    version: &'static str,
-    referer: Option<Box<[u8]>>,
-    agent: Option<Box<[u8]>>,
-}
-
-impl Caption {
-    pub(super) fn of(request: &Request<'_>) -> Caption {
-        Caption {
-            method: request.method_text.into(),
-            target: request.target.into(),
-            version: request.version.text(),
-            referer: request.referer.map(Box::from),
-            agent: request.user_agent.map(Box::from),
-        }
-    }
-}
-
-/// Logs an upload, with the route that its body took.
-pub(super) fn record_upload<W>(
-    server: &Server,
-    link: &Link<W>,
-    caption: &Caption,
-    began: Instant,
-    (status, sent, head_bytes): (Status, &Sent, u64),
-    received: Option<&Received>,
-) {
-    if let Some(meters) = &server.meters {
-        meters.count(Answered {
-            status: status.code(),
-            body_bytes: sent.bytes.saturating_sub(head_bytes),
-            route: None,
-            failure: sent.failure.as_ref().map(|failure| failure.word),
-        });
-        meters.count_upload(Uploaded {
-            status,
-            bytes: received.map_or(0, |received| received.written),
-            route: received.map(|received| (route(received.route), mode(received.mode))),
-            took: began.elapsed(),
-        });
-    }
-    let Some(log) = &server.log else { return };
-    let mut reason = String::new();
-    if let Some(received) = received {
-        add(&mut reason, &format_args!("{} bytes stored: {}", received.written, received.reason));
-        for fallback in &received.fallbacks {
-            add(&mut reason, fallback);
-        }
-    }
-    log.borrow_mut().record(&Entry {
-        at: SystemTime::now(),
-        peer: Some(link.peer),
-        user: link.user.as_deref(),
-        request: Some(RequestLine {
-            method: &caption.method,
-            target: &caption.target,
-            version: caption.version,
-        }),
-        status: status.code(),
-        body_bytes: sent.bytes.saturating_sub(head_bytes),
-        referer: caption.referer.as_deref(),
-        user_agent: caption.agent.as_deref(),
-        route: received.map(|received| route(received.route)),
-        mode: received.map(|received| mode(received.mode)),
-        reason: Some(reason.as_str()).filter(|reason| !reason.is_empty()),
-        duration: began.elapsed(),
-        error: sent.failure.as_ref().map(|failure| failure.word),
-    });
-}
-
-fn record<W>(
-    server: &Server,
-    link: &Link<W>,
-    about: Line<'_>,
-    began: Instant,
-    status: Status,
-    sent: &Sent,
-    head_bytes: u64,
-) {
-    if let Some(meters) = &server.meters {
-        meters.count(Answered {
-            status: status.code(),
-            body_bytes: sent.bytes.saturating_sub(head_bytes),
-            route: sent.receipt.as_ref().map(|taken| (route(taken.route), mode(taken.mode))),
-            failure: sent.failure.as_ref().map(|failure| failure.word),
-        });
-    }
-    let Some(log) = &server.log else { return };
-    let reason = sent.receipt.as_ref().map_or(String::new(), reason);
-    log.borrow_mut().record(&Entry {
-        at: SystemTime::now(),
-        peer: Some(link.peer),
-        user: link.user.as_deref(),
-        request: about.line,
-        status: status.code(),
-        body_bytes: sent.bytes.saturating_sub(head_bytes),
-        referer: about.referer,
-        user_agent: about.agent,
-        route: sent.receipt.as_ref().map(|receipt| route(receipt.route)),
-        mode: sent.receipt.as_ref().map(|receipt| mode(receipt.mode)),
-        reason: Some(reason.as_str()).filter(|reason| !reason.is_empty()),
-        duration: began.elapsed(),
-        error: sent.failure.as_ref().map(|failure| failure.word),
-    });
-}
-
-fn route(route: Route) -> &'static str {
-    match route {
-        Route::Splice => "splice",
-        Route::Copy => "copy",
-        Route::Registered => "registered",
-        Route::KernelTls => "kernel-tls",
-        _ => "other",
-    }
-}
-
-fn mode(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Ring => "ring",
-        Mode::Hybrid => "hybrid",
-        Mode::Inline => "inline",
-    }
-}
-
-/// What was not as usual, in words; mostly nothing, which takes no memory.
-fn reason(receipt: &Receipt) -> String {
-    let mut words = String::new();
-    // The choice by size is the usual one; any other was not the first choice.
-    let usual = matches!(
-        receipt.reason,
-        Reason::LargeBody | Reason::SmallBody | Reason::KernelSeals | Reason::Sealed { .. }
-    );
-    if !usual {
-        add(&mut words, &receipt.reason);
-    }
-    for fallback in &receipt.fallbacks {
-        add(&mut words, fallback);
-    }
-    if let Some(change) = &receipt.source_changed {
-        add(&mut words, &format_args!("file changed: {change}"));
-    }
-    words
-}
-
-fn add(words: &mut String, what: &dyn fmt::Display) {
-    let semicolon = if words.is_empty() { "" } else { "; " };
-    // Writing to a String does not fail.
-    _ = write!(words, "{semicolon}{what}");
 }
 
 /// The kind of an error in one word for the log.

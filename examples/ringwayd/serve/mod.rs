@@ -12,6 +12,7 @@
 //! | `validity` | whether a certificate has expired |
 //! | `self_signed` | a certificate for development |
 //! | `exchange` | one request and its answer |
+//! | `record` | what is told of an exchange when it is over |
 //! | `desk` | the buffers of a request that is being read or answered |
 //! | `cache` | files that are open, and what a path leads to |
 //! | `receive` | files that come in |
@@ -26,6 +27,7 @@ mod exchange;
 pub(crate) mod listen;
 pub(crate) mod log_writer;
 mod receive;
+mod record;
 mod seats;
 pub(crate) mod self_signed;
 mod server;

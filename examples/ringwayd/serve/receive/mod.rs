@@ -46,7 +46,8 @@ use self::staging::Staged;
 pub(crate) use self::staging::{Common, Uploads};
 use super::connection::Link;
 use super::desk::Incoming as Desk;
-use super::exchange::{Caption, Ending, record_upload, send_all};
+use super::exchange::{Ending, send_all};
+use super::record::{self, Caption, Fate};
 use super::server::Server;
 use super::wire::Wire;
 use crate::http::tus::{self, Ask, Standing};
@@ -136,8 +137,8 @@ pub(crate) async fn answer<W: Wire>(
     };
     let head_bytes = reply.len() as u64 - answer.text_bytes;
     let sent = send_all(server, link, reply).await;
-    let fate = (answer.status, &sent, head_bytes);
-    record_upload(server, link, &caption, began, fate, receipt.as_ref());
+    let fate = Fate { began, status: answer.status, sent: &sent, head_bytes };
+    record::uploaded(server, link, caption.asked(), &fate, receipt.as_ref());
     match (sent.is_complete(), answer.keep_alive) {
         (false, _) => Ending::Cut,
         (true, true) => Ending::KeepAlive { drain_bytes: answer.drain_bytes },
