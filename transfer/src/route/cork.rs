@@ -15,7 +15,7 @@ pub(super) fn hold<'t>(run: &Run<'t>) -> Option<Corked<'t>> {
     // Over TLS it gains nothing: a batch of sealed records is as long as what is pending may be.
     let is_tcp = run.sink.facts().kind == SinkKind::Tcp;
     // A send that waits in the ring, and the pause of a rate limit, would keep a part waiting with them.
-    let waits_elsewhere = run.plan.mode == Mode::Ring || run.pace.is_some();
+    let waits_elsewhere = run.plan.mode == Mode::Ring || run.zero_copy || run.pace.is_some();
     let left = match run.processing {
         // At most this: what will be kept is not known.
         Some(_) => run.body.facts.file_bytes,
