@@ -36,6 +36,8 @@ pub(super) struct Copies {
     ring: Ring,
     buffers: Vec<MmapMut>,
     slots: Vec<Slot>,
+    /// Sends without a copy, for each buffer, of which the kernel has not said that it is done with them.
+    owed: Vec<u32>,
     file: File,
     socket: TcpStream,
     shape: Shape,
@@ -77,8 +79,9 @@ impl Copies {
         let ring = Ring::new(16)?;
         ring.register(&mut buffers)?;
         let slots = vec![Slot::Free; shape.depth];
+        let owed = vec![0; shape.depth];
         let counts = Counts { copied_bytes: Some(0), ..Counts::default() };
-        Ok(Self { ring, buffers, slots, file, socket, shape, counts })
+        Ok(Self { ring, buffers, slots, owed, file, socket, shape, counts })
     }
 
     fn read(&mut self, index: usize) -> Result<()> {
@@ -138,9 +141,8 @@ impl Copies {
             if done.result.cast_unsigned() & COPIED != 0 {
                 self.counts.zero_copy_copied += 1;
             }
-            if self.slots[index] == Slot::Lent {
-                self.slots[index] = Slot::Free;
-            }
+            self.owed[index] -= 1;
+            self.give_back(index);
             return Ok(0);
         }
         let count = done.count("a send")?;
@@ -156,7 +158,19 @@ impl Copies {
             (true, true) => Slot::Lent,
             (true, false) => Slot::Free,
         };
+        // A buffer that went out in two sends is lent twice.
+        if cqueue::more(done.flags) {
+            self.owed[index] += 1;
+        }
+        self.give_back(index);
         Ok(count as u64)
+    }
+
+    /// Frees a buffer that was sent, if the kernel reads it no more.
+    fn give_back(&mut self, index: usize) {
+        if self.slots[index] == Slot::Lent && self.owed[index] == 0 {
+            self.slots[index] = Slot::Free;
+        }
     }
 }
 
