@@ -42,6 +42,7 @@
 //!
 //! Each has three modes: in [`Mode::Ring`] the ring makes both hops, in [`Mode::Hybrid`] it reads and
 //! the loop sends without waiting, in [`Mode::Inline`] the loop does both, for data that is resident.
+//! A short copy that the ring must read is sent by it, too.
 //! Left to itself a transfer decides for each quantum anew, so that a file that turns cold in the
 //! middle makes a worker of the kernel wait, and not the event loop.
 //!

@@ -48,7 +48,12 @@ pub fn plan(
         }
         SinkKind::Tls(encryption) => choose_encrypted(encryption, wishes)?,
     };
-    let (mode, mode_fixed) = choose_mode(route, source, wishes, host);
+    let (mut mode, mode_fixed) = choose_mode(route, source, wishes, host);
+    let is_short = source.file_bytes <= thresholds.cold_copy_max_bytes;
+    if mode == Mode::Hybrid && !mode_fixed && route == Route::Copy && is_short {
+        // The ring has its one buffer already, so the send goes to the kernel with what others want of it.
+        mode = Mode::Ring;
+    }
     let by_reference = route == Route::Splice && source.direct_io == DirectIo::No;
     let overwritable = overwritable(source, sink, by_reference);
     let registered = matches!(route, Route::Copy | Route::Registered) && host.registered_buffers;

@@ -8,20 +8,19 @@
 use ringway_runtime::net::Corked;
 
 use super::Run;
-use crate::plan::{Mode, SinkKind};
+use crate::plan::SinkKind;
 
 /// Corks the stream if that pays for what is left of the body.
 pub(super) fn hold<'t>(run: &Run<'t>) -> Option<Corked<'t>> {
     // Over TLS it gains nothing: a batch of sealed records is as long as what is pending may be.
     let is_tcp = run.sink.facts().kind == SinkKind::Tcp;
-    // A send that waits in the ring, and the pause of a rate limit, would keep a part waiting with them.
-    let waits_elsewhere = run.plan.mode == Mode::Ring || run.zero_copy || run.pace.is_some();
     let left = match run.processing {
         // At most this: what will be kept is not known.
         Some(_) => run.body.facts.file_bytes,
         None => run.progress.remaining(),
     };
-    let pays =
-        is_tcp && !waits_elsewhere && run.thresholds.holds_cork(left, || run.stream.is_paced());
+    // What is pending would wait as long as a rate limit pauses.
+    let pauses = run.pace.is_some();
+    let pays = is_tcp && !pauses && run.thresholds.holds_cork(left, || run.stream.is_paced());
     pays.then(|| run.stream.cork())
 }

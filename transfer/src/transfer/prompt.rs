@@ -43,6 +43,14 @@ pub(super) struct Begun {
     pub(super) residency: Option<Residency>,
 }
 
+/// What was asked about a body that may be small enough.
+#[derive(Default)]
+struct Asked {
+    residency: Option<Residency>,
+    /// The file as it was seen, and what is wanted of it.
+    seen: Option<(Range<u64>, Metadata)>,
+}
+
 /// A body that may go this way: memory, and one range of a file behind it.
 struct Small<'b> {
     before: &'b [u8],
@@ -57,13 +65,18 @@ struct Small<'b> {
 impl Transfer<'_> {
     pub(super) fn promptly(&mut self) -> Prompt {
         let started = Instant::now();
-        let mut residency = None;
-        let Some(small) = self.small(&mut residency) else {
-            return Prompt::Begun(Begun { residency, ..Begun::default() });
+        let mut asked = Asked::default();
+        let Some(small) = self.small(&mut asked) else {
+            // Asked once is enough.
+            if let Some((range, seen)) = asked.seen {
+                self.hold_to(range, seen);
+            }
+            return Prompt::Begun(Begun { residency: asked.residency, ..Begun::default() });
         };
+        let mut residency = asked.residency;
         let mut receipt = Receipt::new(&small.plan);
         let outcome = match small.plan.route {
-            Route::Copy => self.copy_now(&small, &mut receipt),
+            Route::Copy => self.copy_now(&small, &mut receipt, &mut residency),
             _ => self.sendfile_now(&small, &mut receipt),
         };
         let (sent, failure) = match outcome {
@@ -71,9 +84,7 @@ impl Transfer<'_> {
             Ok(bytes) => {
                 let range = small.offset..small.offset + small.len;
                 let seen = small.seen;
-                if bytes > 0 {
-                    self.hold_to(range, seen);
-                }
+                self.hold_to(range, seen);
                 let sendfile_calls = receipt.sendfile_calls;
                 return Prompt::Begun(Begun { bytes, sendfile_calls, residency });
             }
@@ -96,8 +107,8 @@ impl Transfer<'_> {
     }
 
     /// The body, if there is nothing about it or the transfer that may have to wait.
-    /// What is asked on the way is kept in `residency`.
-    fn small(&self, residency: &mut Option<Residency>) -> Option<Small<'_>> {
+    /// What is asked on the way is kept in `asked`.
+    fn small(&self, asked: &mut Asked) -> Option<Small<'_>> {
         let stream = self.sink.stream();
         if self.options.is_some()
             || self.sink.tls().is_some()
@@ -133,6 +144,7 @@ impl Transfer<'_> {
         {
             return None;
         }
+        asked.seen = Some((range.clone(), seen));
         let mut facts = SourceFacts {
             total_bytes: before.len() as u64 + len,
             file_bytes: len,
@@ -145,7 +157,7 @@ impl Transfer<'_> {
         if source::residency_matters(&facts, &wishes, &self.thresholds) {
             let age = self.limits.residency_age;
             facts.residency = source::residency_of(file.residency_lately(range.start, len, age));
-            *residency = Some(facts.residency);
+            asked.residency = Some(facts.residency);
         }
         let sink = self.sink.facts();
         let host = self.host(&facts, &sink, &wishes).ok()?;
@@ -161,11 +173,20 @@ impl Transfer<'_> {
 
     /// One read that refuses to wait and one send. Gives the bytes that the socket has accepted; an
     /// error is one that the route would end with.
-    fn copy_now(&self, small: &Small<'_>, receipt: &mut Receipt) -> Result<u64, TransferError> {
+    fn copy_now(
+        &self,
+        small: &Small<'_>,
+        receipt: &mut Receipt,
+        residency: &mut Option<Residency>,
+    ) -> Result<u64, TransferError> {
         let Ok(Some(mut lease)) = runtime::try_lease(to_len(small.total())) else { return Ok(0) };
         // Whatever is wrong with the file, the route finds it too and says so.
         match small.file.try_read(&mut lease, small.offset, to_len(small.len)) {
             Ok(read) if read as u64 == small.len => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                *residency = Some(Residency::Cold);
+                return Ok(0);
+            }
             Ok(_) | Err(_) => return Ok(0),
         }
         // What is sent from here on was read before this look, so this is the last one.
