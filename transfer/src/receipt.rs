@@ -366,7 +366,7 @@ mod tests {
         told.note_fallback("plain buffer", "RLIMIT_MEMLOCK");
         assert_eq!(
             told.to_string(),
-            "5 B by copy (hybrid) in 85 µs, plain buffer of 256 KiB, 1 send SQE, 2 records; waited 3 × \
+            "5 B by copy (ring) in 85 µs, plain buffer of 256 KiB, 1 send SQE, 2 records; waited 3 × \
              for the peer, 41.0 ms; rewound 1 ×, 100 B read again; half a record of 1000 B waits in \
              the stream; held back 2.00 s; fell back: plain buffer \
              (RLIMIT_MEMLOCK) 2 ×; source changed: size 10 to 5, mtime, ctime"
