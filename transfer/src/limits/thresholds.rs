@@ -30,8 +30,8 @@ pub struct Thresholds {
     ///
     /// A cold read waits by a callback and a cold splice in a thread of the kernel, so the copy wins
     /// for longer. Measured through the ring, CPU µs per request: 16 KiB 10.7 copied against 12.2
-    /// hybrid, 64 KiB 24.6 against 18.5. The ring sends such a body as well as reads it: 4 KiB 11.0 against
-    /// 12.2 sent by the loop.
+    /// hybrid, 64 KiB 24.6 against 18.5. The ring sends such a body as well as reads it: 4 KiB 11.2 against
+    /// 12.3 sent by the loop.
     pub cold_copy_max_bytes: u64,
     /// Up to this mean length of several file ranges, they are gathered by copying. Default 16 KiB.
     ///
@@ -62,8 +62,8 @@ pub struct Thresholds {
     /// From this many bytes on, a transfer over plain TCP holds back partial segments until its end (`TCP_CORK`,
     /// tcp(7)), where nothing paces. Default 512 KiB.
     ///
-    /// It costs two calls. Measured over loopback with CUBIC on 6.18: bodies of 1 MiB left in 22.6 packets
-    /// instead of 26.8, for 1.04 instead of 1.10 of nginx's CPU; files of 16 MiB cost 0.88 of sendfile(2) and
+    /// It costs two calls. Measured over loopback with CUBIC on 6.18: bodies of 1 MiB left in 22.4 packets
+    /// instead of 26.7, for 1.00 instead of 1.10 of nginx's CPU; files of 16 MiB cost 0.88 of sendfile(2) and
     /// 0.97 without. At 256 KiB it changed nothing, at 64 KiB it cost 8 %.
     pub hold_cork_min_bytes: u64,
     /// The smallest pipe that is worth splicing through. Default 64 KiB.

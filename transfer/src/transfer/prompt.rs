@@ -97,7 +97,7 @@ impl Transfer<'_> {
         Prompt::Over(route::concluded(receipt, failure.map_or(Ok(()), Err)))
     }
 
-    /// What has begun is a body of this range of this version of the file, whatever becomes of the file.
+    /// From here on the body is this range of this version of the file, which nobody need look at again.
     fn hold_to(&mut self, range: Range<u64>, seen: Metadata) {
         if let Some(part @ Part::File(..)) = self.source.parts.last_mut()
             && let Part::File(file, _) = std::mem::replace(part, Part::Bytes(Bytes::new()))
